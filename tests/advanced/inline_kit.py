@@ -79,9 +79,9 @@ class InlineProjectionKit:
         with request_context(tenant_id="red"):
             await mediator.send(Sell(till_id=new_till().aggregate_id, cents=4))
 
-        assert await environment.get_documents(handler, "red") == {"red": {"cents": 4}}
+            assert await environment.get_documents(handler, "red") == {"red": {"cents": 4}}
+            assert await LiveProjection(handler, environment.events).get("red") == {"cents": 4}
         assert calls == [("red", ["red"])]
-        assert await LiveProjection(handler, environment.events).get("red") == {"cents": 4}
 
     async def test_failing_inline_projection_handler_fails_the_command(
         self, environment: ProjectionEnvironment

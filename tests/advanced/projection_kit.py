@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from cqrs_ddd_advanced_core.projections import (
     ProjectionDocuments,
 )
 from cqrs_ddd_core import DomainEvent
-from cqrs_ddd_core.context import get_tenant_id
+from cqrs_ddd_core.context import get_tenant_id, request_context
 from cqrs_ddd_core.primitives.exceptions import LeaseLostError
 from cqrs_ddd_core.primitives.retry import (
     FixedRetryPolicy,
@@ -358,16 +357,44 @@ class ProjectionWorkerKit:
         async def on_change(collection: str, ids: Any) -> None:
             calls.append((get_tenant_id(), sorted(ids)))
 
-        events = [
-            replace(event, metadata={"tenant_id": tenant})
-            for event, tenant in zip(
-                to_stored(till, open_and_sell(5, 6)), ("red", "red", "blue"), strict=True
-            )
-        ]
-        await environment.append(events)
+        for tenant in ("red", "blue"):
+            with request_context(tenant_id=tenant):
+                await environment.append(to_stored(till, open_and_sell(5)))
         await environment.worker(handler, on_change=on_change).drain()
 
-        assert calls == [("red", [till.aggregate_id]), ("blue", [till.aggregate_id])]
+        assert calls == [("blue", [till.aggregate_id]), ("red", [till.aggregate_id])]
+
+    async def test_worker_and_rebuild_keep_documents_and_failures_of_tenants_apart(
+        self, environment: ProjectionEnvironment
+    ) -> None:
+        till, handler, sales = new_till(), Tills(), {"north": (1, 13), "south": (2, 3)}
+        handler.rejected = {13}
+        for tenant, cents in sales.items():
+            with request_context(tenant_id=tenant):
+                await environment.append(to_stored(till, open_and_sell(*cents)))
+
+        async def read_sums() -> list[int]:
+            sums = []
+            for tenant in sales:
+                with request_context(tenant_id=tenant):
+                    found = await environment.get_documents(handler, till.aggregate_id)
+                sums.append(found[till.aggregate_id]["cents"])
+            return sums
+
+        with request_context(tenant_id="south"):
+            await environment.worker(handler).drain()
+            assert await environment.dead_letters.list_dead_letters() == []
+        assert await read_sums() == [1, 5]
+        with request_context(tenant_id="north"):
+            (dead_letter,) = await environment.dead_letters.list_dead_letters()
+            await environment.append(to_stored(till, open_and_sell(5)[1:], after=3))
+            await environment.worker(handler).drain()
+        assert dead_letter.tenant_id == "north"
+        assert await read_sums() == [1, 5]
+        handler.rejected = set()
+        with request_context(tenant_id="south"):
+            await environment.rebuild(handler).run()
+        assert await read_sums() == [19, 5]
 
     async def test_live_rebuilt_and_worker_written_documents_are_equal(
         self, environment: ProjectionEnvironment

@@ -20,8 +20,7 @@ from cqrs_ddd_advanced_core.projections import (
     ProjectionBackedSpecPersistence,
 )
 from cqrs_ddd_core import ISpecification, UnitOfWork
-from cqrs_ddd_core.adapters.tenant_repository import TenantSpecification
-from cqrs_ddd_core.context import get_tenant_id, request_context
+from cqrs_ddd_core.context import get_user_id, request_context
 from cqrs_ddd_core.primitives.exceptions import ConfigError, InvalidOperationError, ValidationError
 from cqrs_ddd_core.spi.querying import AllOf
 from cqrs_ddd_specifications import AttributeSpecification, QueryOptions, SpecificationBuilder
@@ -43,7 +42,7 @@ FIELDS: dict[str, Any] = {
     "status": str,
     "total": Decimal,
     "created_at": datetime,
-    "tenant_id": str,
+    "owner_id": str,
 }
 
 
@@ -73,9 +72,9 @@ async def handle_get_customer_orders(
     return await result
 
 
-class TenantOrders(OrderSummaryQueryPersistence):
+class OwnOrders(OrderSummaryQueryPersistence):
     def row_scope(self) -> ISpecification[Any] | None:
-        return TenantSpecification(get_tenant_id() or "")
+        return AttributeSpecification("owner_id", "=", get_user_id())
 
 
 class DocumentById(ProjectionBackedQueryPersistence[dict[str, Any], uuid.UUID]):
@@ -139,7 +138,7 @@ class ProjectionRolesKit:
                         "status": "submitted" if n % 2 else "created",
                         "total": Decimal(n),
                         "created_at": START + timedelta(hours=n),
-                        "tenant_id": "acme" if n < 12 else "other",
+                        "owner_id": "acme" if n < 12 else "other",
                     }
                     for n in range(25)
                 },
@@ -254,11 +253,11 @@ class ProjectionRolesKit:
     async def test_row_scope_restricts_ids_searches_pages_and_streams(
         self, dispatcher: PersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
-        scoped = self.create_dispatcher(new_uow, TenantOrders)
+        scoped = self.create_dispatcher(new_uow, OwnOrders)
         spec = AttributeSpecification("total", ">=", 10)
         pages = QueryOptions(spec).with_ordering("total").with_pagination(limit=1)
 
-        with request_context(tenant_id="acme"):
+        with request_context(user_id="acme"):
             async with new_uow() as uow:
                 by_id = await scoped.fetch(OrderSummaryDTO, ["order_20", "order_3", "order_1"], uow)
                 result = await scoped.fetch(OrderSummaryDTO, spec, uow)
@@ -285,9 +284,9 @@ class ProjectionRolesKit:
         self, dispatcher: PersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
         async with new_uow() as uow:
-            with request_context(tenant_id="acme"):
-                result = await TenantOrders().fetch(AllOf(()), uow)
-            with request_context(tenant_id="other"):
+            with request_context(user_id="acme"):
+                result = await OwnOrders().fetch(AllOf(()), uow)
+            with request_context(user_id="other"):
                 found = await result
 
         assert len(found) == 12

@@ -163,7 +163,7 @@ class UncheckedIdsStore(InMemoryProjectionStore):
             await super().upsert(collection, doc_id, doc, uow=uow)
         except DocumentError:
             row = EncodedDocument(doc_id, b"{}", {})
-            self._collections[collection].rows[doc_id] = row
+            self._collections[collection].rows["", doc_id] = row
 
 
 STORES: list[tuple[type[InMemoryProjectionStore], str]] = [

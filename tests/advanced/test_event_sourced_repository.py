@@ -40,7 +40,7 @@ from cqrs_ddd_core.adapters.memory import (
     InMemoryRepository,
     InMemoryUnitOfWork,
 )
-from cqrs_ddd_core.context import tenant_id_var
+from cqrs_ddd_core.context import request_context
 from cqrs_ddd_core.middleware import OutboxMiddleware
 from cqrs_ddd_core.ports import IEventStore
 from cqrs_ddd_core.primitives.exceptions import (
@@ -249,11 +249,8 @@ def test_stored_event_has_the_tenant_of_the_request_context() -> None:
     account = Account.open(new_account_id())
     (event,) = account.pending_events
 
-    token = tenant_id_var.set("t-1")
-    try:
+    with request_context(tenant_id="t-1"):
         stored = EventSourcedLoader(Account).to_stored(event)
-    finally:
-        tenant_id_var.reset(token)
     back = add_upcasting(Account.event_registry).decode(stored)
 
     assert stored.metadata == {"tenant_id": "t-1"}

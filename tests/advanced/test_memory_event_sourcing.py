@@ -9,6 +9,7 @@ import pytest
 from cqrs_ddd_advanced_core.adapters.memory import InMemorySnapshotStore
 from cqrs_ddd_advanced_core.event_sourcing import EventSourcedRepository
 from cqrs_ddd_advanced_core.testing.contracts.snapshots import SnapshotStoreContract
+from cqrs_ddd_advanced_core.testing.contracts.tenancy import EventSourcingTenancyContract
 from cqrs_ddd_core.adapters.memory import InMemoryEventStore, InMemoryUnitOfWork
 from cqrs_ddd_core.testing.contracts.parcel import Parcel
 from tests.advanced.event_sourced_parcels import EventSourcedRepositoryContract
@@ -49,4 +50,8 @@ class TestEventSourcedRepository(EventSourcedRepositoryContract):
 
 
 class TestEventSourcing(EventSourcingKit):
+    pass
+
+
+class TestEventSourcingTenancy(EventSourcingTenancyContract):
     pass

@@ -635,7 +635,7 @@ async def test_invalid_value_in_the_cache_is_a_miss(
 ) -> None:
     parcel = await store_parcel(dispatcher, grams=1)
     await read_parcel(dispatcher, parcel.id)
-    keys = list(cache._values)
+    keys = [key for _, key in cache._values]
     assert len(keys) == 3
 
     values: list[Any] = ["text", 7, [], {}, {"result": {}}, {"version": 1, "state": {}}]

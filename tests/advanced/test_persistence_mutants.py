@@ -13,6 +13,7 @@ from collections.abc import (
     Sequence,
 )
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from cqrs_ddd_advanced_core.persistence.registry import RETRIEVAL
 from cqrs_ddd_advanced_core.testing.contracts.persistence import PersistenceDispatcherContract
 from cqrs_ddd_core import AggregateRoot, SearchResult, UnitOfWork
 from cqrs_ddd_core.adapters.memory import InMemoryCacheService, InMemoryUnitOfWork
+from cqrs_ddd_core.adapters.memory import cache as memory_cache
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
 from cqrs_ddd_core.spi.caching import aggregate_codec
 from cqrs_ddd_core.spi.caching.read_through import ReadThrough
@@ -340,7 +342,10 @@ async def test_persistence_dispatcher_contract_catches_each_wrong_dispatcher(
     else:
         dispatcher = mutant.dispatcher(in_memory_dispatcher(parcels), InMemoryCacheService())
     if mutant.dispatcher is SharedTenantKeysDispatcher:
-        monkeypatch.setattr(aggregate_codec, "get_tenant_id", lambda: None)
+        monkeypatch.setattr(aggregate_codec, "get_row_tenant", lambda operation: "")
+        monkeypatch.setattr(
+            memory_cache, "tenancy", SimpleNamespace(get_row_tenant=lambda operation: "")
+        )
     fixtures = {
         "dispatcher": dispatcher,
         "new_uow": InMemoryUnitOfWork,

@@ -175,7 +175,7 @@ class SingleRetryStore(InMemoryDeadLetterStore):
     """Store in which a retry makes only one dead letter of the stream due."""
 
     async def retry(self, projection: str, position: int) -> None:
-        fake_letters._make_due(self._dead_letters, [self._get(projection, position)])
+        fake_letters._make_due(self._dead_letters, [self._get(projection, position, None)])
 
 
 class FailedOnlyBlockingStore(InMemoryDeadLetterStore):
@@ -215,7 +215,7 @@ class SingleDiscardStore(InMemoryDeadLetterStore):
     """Store in which a discard never makes the waiting dead letters due."""
 
     async def discard(self, projection: str, position: int) -> None:
-        del self._dead_letters[fake_letters._place_of(self._get(projection, position))]
+        del self._dead_letters[fake_letters._place_of(self._get(projection, position, None))]
 
 
 class SplitPositionPagesStore(InMemoryDeadLetterStore):

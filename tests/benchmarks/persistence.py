@@ -176,7 +176,7 @@ async def insert_batches(url: str, *, batch: int = 1, writers: int = 1) -> Async
             statement = f"{into} SELECT {_FROM_ARRAYS} FROM {given} RETURNING position"
 
         def prepare(stream: Stream) -> Sequence[Any]:
-            rows = [to_row(event) for event in stream.events(batch)]
+            rows = [to_row(event, "") for event in stream.events(batch)]
             return rows[0] if batch == 1 else [list(column) for column in zip(*rows, strict=True)]
 
         connections = [await store.connect() for _ in range(writers)]
@@ -223,7 +223,7 @@ async def insert_in_sqlite(url: str, *, batch: int = 1) -> AsyncIterator[Side]:
 
             yield write_batches(
                 [insert],
-                lambda stream: [to_sqlite_row(to_row(event)) for event in stream.events(batch)],
+                lambda stream: [to_sqlite_row(to_row(event, "")) for event in stream.events(batch)],
             )
 
 

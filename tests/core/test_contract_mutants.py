@@ -6,7 +6,15 @@ import asyncio
 import inspect
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Hashable,
+    Iterator,
+    Sequence,
+)
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -42,6 +50,7 @@ from cqrs_ddd_core.primitives.exceptions import (
     OptimisticConcurrencyError,
 )
 from cqrs_ddd_core.spi.keyed_queue import KeyedQueue
+from cqrs_ddd_core.spi.leases import LockName, name_lock
 from cqrs_ddd_core.testing.contracts.bulk_repository import BulkRepositoryContract
 from cqrs_ddd_core.testing.contracts.cache import CacheContract
 from cqrs_ddd_core.testing.contracts.event_store import EventStoreContract
@@ -145,7 +154,7 @@ class FirstIdWins(InMemoryEventStore):
     async def get_events(
         self, aggregate_id: str, *, after_version: int = 0, aggregate_type: str | None = None
     ) -> list[StoredEvent]:
-        kind = min(self._log.types.get(aggregate_id, {"none"}))
+        kind = min(self._log.types.get(("", aggregate_id), {"none"}))
         return await super().get_events(
             aggregate_id, after_version=after_version, aggregate_type=kind
         )
@@ -382,15 +391,15 @@ class ReleasesWithoutToken(InMemoryLockStrategy):
     """Wrong variant: releases a lock without a check of the token."""
 
     async def release(self, resource: str) -> None:
-        if resource in self._queue.current:
-            self._queue.leave(resource)
+        if name_lock(resource) in self._queue.current:
+            self._queue.leave(name_lock(resource))
 
 
 class NeverExpires(InMemoryLockStrategy):
     """Wrong variant: never expires the lock of a dead holder."""
 
-    def _find_holder(self, resource: str) -> Any:
-        return self._queue.current.get(resource)
+    def _find_holder(self, name: LockName) -> Any:
+        return self._queue.current.get(name)
 
 
 class SameToken(InMemoryLockStrategy):
@@ -409,7 +418,7 @@ class KeepsCancelledWaiters(InMemoryLockStrategy):
 
 
 class LastFirstQueue(KeyedQueue[Any]):
-    def leave(self, key: str) -> None:
+    def leave(self, key: Hashable) -> None:
         self._waiting.get(key, deque()).rotate()
         super().leave(key)
 
@@ -469,8 +478,8 @@ class ReleasesByName(NeverRenews):
 class NoLeaseCheck(InMemoryOutboxStorage):
     """Wrong variant: marks messages without a check of the lease epoch."""
 
-    def _get_leased_key(self, lease: OutboxLease) -> Any:
-        return self._keys.get(lease.key) or fake_outbox._Key()
+    def _get_leased_key(self, lease: OutboxLease, tenant_id: str | None) -> Any:
+        return self._keys.get((lease.tenant_id, lease.key)) or fake_outbox._Key()
 
 
 class HandsOutItsEvents(InMemoryEventStore):
@@ -498,7 +507,7 @@ class HandsOutItsMessages(InMemoryOutboxStorage):
     ) -> list[OutboxLease]:
         leases = await super().claim(relay_id, limit=limit, lease=lease)
         return [
-            replace(each, messages=[self._messages[m.message_id] for m in each.messages])
+            replace(each, messages=[self._messages["", m.message_id] for m in each.messages])
             for each in leases
         ]
 
@@ -510,7 +519,7 @@ class HandsOutItsOutcomes(InMemoryInbox):
         self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
     ) -> InboxEntry | None:
         known = await super().register(consumer, message_id, fingerprint, uow)
-        return known and self._entries[consumer, message_id]
+        return known and self._entries["", consumer, message_id]
 
 
 def _read_as_doubles(value: Any) -> Any:
@@ -590,7 +599,7 @@ class SkipsPoison(InMemoryOutboxStorage):
     async def fail(
         self, lease: OutboxLease, message_id: str, error: str, *, retry_at: datetime | None
     ) -> None:
-        self._get_leased_key(lease)
+        self._get_leased_key(lease, None)
         await self.mark_published([message_id])
         await self.release(lease)
 
@@ -630,7 +639,7 @@ class PurgesEverything(InMemoryOutboxStorage):
     """Wrong variant: deletes by age, including unpublished messages."""
 
     async def purge(self, published_before: datetime, *, limit: int = 1000) -> int:
-        await self.mark_published(list(self._waiting))
+        await self.mark_published([message_id for _, message_id in self._waiting])
         return await super().purge(published_before, limit=limit)
 
 

@@ -106,8 +106,9 @@ async def test_events_of_a_command_are_saved_to_the_outbox_in_its_transaction(
             Sell(hall_id="h", seat="A1", command_id="c-1", correlation_id="r-1")
         )
 
+        (saved,) = await theatre.outbox.get_pending()
+
     (event,) = response.events
-    (saved,) = await theatre.outbox.get_pending()
     assert (saved.message_id, saved.event_type) == (event.event_id, "TicketSold")
     assert saved.payload == {"seat": "A1"}
     assert (saved.partition_key, saved.correlation_id, saved.causation_id) == (

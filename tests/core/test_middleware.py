@@ -163,7 +163,8 @@ async def test_event_store_middleware_appends_events_with_tenant_and_user() -> N
             )
 
     assert answer is response
-    stored = await store.get_events("p-1")
+    with request_context(tenant_id="t-1"):
+        stored = await store.get_events("p-1")
     assert [event.payload for event in stored] == [{"name": "name 0"}, {"name": "name 1"}]
     assert stored[0].metadata == {"tenant_id": "t-1", "user_id": "u-1"}
 

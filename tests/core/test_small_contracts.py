@@ -359,7 +359,7 @@ class KeepsTheBuffer(InMemoryBlobStorage):
 
     async def save(self, key: str, content: bytes, *, content_type: str | None = None) -> None:
         await super().save(key, b"")
-        self._contents[key] = content
+        self._contents["", key] = content
 
 
 class WakesOne(InMemoryQueueSignal):

@@ -144,7 +144,7 @@ async def test_killed_loader_delays_other_processes_for_its_lease_only(redis_url
         assert await cache.get(key) is None, (
             "a process filled the cache under the lease of the killed process"
         )
-        await client.pexpire(f"cache:l:{key}", 1)
+        await client.pexpire(f"cache:l::{key}", 1)
         await asyncio.sleep(0.01)
         await parcels.get("p-1")
         assert await cache.get(key) is not None

@@ -11,6 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from cqrs_ddd_core.ports.locking import ILeasedLock
+from cqrs_ddd_core.spi.leases import LockName
 from cqrs_ddd_redis import FifoRedisLockStrategy
 from cqrs_ddd_redis.locking.strategy import Grant, to_milliseconds
 from tests.faults import sizes
@@ -48,11 +49,11 @@ class CheckThenSetLock(FifoRedisLockStrategy):
     """Wrong lock that two callers can both find free and then acquire."""
 
     async def _try_acquire(
-        self, resource: str, owner: str, timeout: float, ttl: float
+        self, name: LockName, owner: str, timeout: float, ttl: float
     ) -> Grant | None:
         deadline = self._clock.monotonic() + timeout
         execute = self._acquire_script._execute
-        lock = self._keys(resource)[0]
+        lock = self._keys(name)[0]
         while self._clock.monotonic() < deadline:
             if not await execute("EXISTS", lock):
                 await execute("SET", lock, owner, "PX", to_milliseconds(ttl))

@@ -21,6 +21,7 @@ from cqrs_ddd_advanced_core.testing.contracts.dead_letters import (
 from cqrs_ddd_core import StreamId
 from cqrs_ddd_persistence_sqlalchemy import Tables
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyDeadLetterStore
+from cqrs_ddd_persistence_sqlalchemy.advanced.dead_letters import Place
 from cqrs_ddd_persistence_sqlalchemy.engine import driver, fetch, is_postgres
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
 
@@ -56,11 +57,11 @@ class UnlockedReadStore(SQLAlchemyDeadLetterStore):
         connection: AsyncConnection,
         statement: str,
         projection: str,
-        streams: Iterable[StreamId],
-    ) -> set[StreamId]:
+        streams: Iterable[Place],
+    ) -> set[Place]:
         found = await self.list_dead_letters(projection)
         return {
-            each.stream
+            (each.tenant_id, *each.stream)
             for each in found
             if each.state is DeadLetterState.POISON and not each.is_due
         } & set(streams)

@@ -14,6 +14,7 @@ from cqrs_ddd_advanced_core.event_sourcing import EventSourcedRepository
 from cqrs_ddd_advanced_core.ports.snapshots import Snapshot
 from cqrs_ddd_advanced_core.snapshots import EveryNEventsStrategy
 from cqrs_ddd_advanced_core.testing.contracts.snapshots import SnapshotStoreContract
+from cqrs_ddd_advanced_core.testing.contracts.tenancy import EventSourcingTenancyContract
 from cqrs_ddd_core import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConcurrencyError
 from cqrs_ddd_core.testing.contracts.parcel import Parcel, new_parcel_id
@@ -62,7 +63,7 @@ class UnconditionalUpsertStore(SQLAlchemySnapshotStore):
             news = ("version", "schema_hash", "state", "taken_at")
             await connection.execute(
                 insert.on_conflict_do_update(
-                    index_elements=["aggregate_type", "aggregate_id"],
+                    index_elements=["tenant_id", "aggregate_type", "aggregate_id"],
                     set_={name: insert.excluded[name] for name in news},
                 ),
                 [_to_row(snapshot) for snapshot in snapshots],
@@ -170,3 +171,7 @@ async def test_snapshot_row_with_invalid_values_does_not_prevent_loading(
         found = await repository.get(parcel.id, uow)
 
     assert found == parcel
+
+
+class TestEventSourcingTenancy(EventSourcingTenancyContract):
+    pass

@@ -37,7 +37,7 @@ def store(session_factory: SessionFactory, tables: Tables) -> SQLAlchemyEventSto
 
 
 async def test_stored_event_equals_the_event_that_is_read_back(store: SQLAlchemyEventStore) -> None:
-    stored = event(new_stream(), 1, payload={"a": [1]}, metadata={"tenant_id": "t"})
+    stored = event(new_stream(), 1, payload={"a": [1]}, metadata={"user_id": "u"})
     await store.append(stored)
 
     (found,) = await store.get_events(stored.aggregate_id)

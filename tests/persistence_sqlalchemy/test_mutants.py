@@ -168,7 +168,8 @@ class UncommittedBacklogOutbox(SQLAlchemyOutboxStorage):
 
     async def get_backlog(self) -> OutboxBacklog:
         async with self._connections.read_connection(None, "count messages") as connection:
-            query = statements.select_backlog(self._tables, driver.get_database_time(connection))
+            now = driver.get_database_time(connection)
+            query = statements.select_backlog(self._tables, now, None)
             return OutboxBacklog(**(await connection.execute(query)).one()._mapping)
 
 

@@ -24,7 +24,7 @@ async def test_backlog_is_counted_by_the_index_of_unpublished_messages(
 
     async with engine.connect() as connection:
         explain = "EXPLAIN" if driver.is_postgres(connection) else "EXPLAIN QUERY PLAN"
-        query = select_backlog(tables, driver.get_database_time(connection))
+        query = select_backlog(tables, driver.get_database_time(connection), "")
         sql = query.compile(engine.sync_engine, compile_kwargs={"literal_binds": True})
         rows = await connection.exec_driver_sql(f"{explain} {sql}")
         plan = "\n".join(str(row) for row in rows)

@@ -55,7 +55,7 @@ class UnsortedWritesStore(SQLAlchemyProjectionStore):
                 encode_document(collection, doc_id, doc, table.fields)
                 for doc_id, doc in docs.items()
             ]
-            await fetch(connection, table.upsert, *table.to_parameters(documents))
+            await fetch(connection, table.upsert, *table.to_parameters("", documents))
 
         await self._access.change(collection, uow, "write", write)
 

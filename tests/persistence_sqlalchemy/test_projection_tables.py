@@ -339,7 +339,7 @@ async def test_searches_and_orders_use_an_index(
         table = await store._catalog.find_table(collection, connection)
         for each in criteria:
             query = str(
-                table.select(each).compile(
+                table.select(each, "").compile(
                     dialect=connection.dialect, compile_kwargs={"literal_binds": True}
                 )
             )

@@ -213,7 +213,7 @@ def test_default_table_and_constraint_names_follow_a_convention() -> None:
     }
 
     assert "pk_cqrs_ddd_events" in names
-    assert "uq_cqrs_ddd_events_aggregate_id_aggregate_type_version" in names
+    assert "uq_cqrs_ddd_events_stream_version" in names
     assert all(len(name) <= 63 for name in names)
     assert sorted(table.name for table in TABLES.core) == [
         "cqrs_ddd_events",

@@ -13,6 +13,7 @@ from redis import exceptions
 from redis.asyncio import Redis
 
 from cqrs_ddd_core.primitives.exceptions import LeaseLostError, LockingError
+from cqrs_ddd_core.spi.leases import name_lock
 from cqrs_ddd_core.spi.system_clock import SystemClock
 from cqrs_ddd_core.testing.faults import cancel_sweep
 from cqrs_ddd_redis import RedlockLockStrategy
@@ -203,9 +204,10 @@ class RedlockKit:
     ) -> None:
         lock = new_lock(clients)
         asking = ("another:1", 10_000, 7, 86_400_000)
+        keys = lock._keys(name_lock("door"))
 
-        first = await lock._servers.execute(lock._acquire_script, lock._keys("door"), asking)
-        second = await lock._servers.execute(lock._acquire_script, lock._keys("door"), asking)
+        first = await lock._servers.execute(lock._acquire_script, keys, asking)
+        second = await lock._servers.execute(lock._acquire_script, keys, asking)
 
         assert first.values == second.values == [7, 7, 7]
 

@@ -93,8 +93,8 @@ async def test_clear_removes_thousands_of_keys(cache: RedisCacheService, client:
 async def test_cache_entry_of_another_program_is_a_miss(
     cache: RedisCacheService, client: Redis
 ) -> None:
-    await client.set("cache:v:bytes", b"\x80\x04\xff")
-    await client.rpush("cache:v:list", "item")
+    await client.set("cache:v::bytes", b"\x80\x04\xff")
+    await client.rpush("cache:v::list", "item")
     await cache.set("k", 1)
 
     assert await cache.get("bytes") is None
@@ -119,17 +119,17 @@ async def test_jitter_shortens_the_ttl_of_a_cached_value_and_never_extends_it(
     await cache.set("for ever", 1)
     await cache.set("infinite ttl", 1, ttl=float("inf"))
 
-    left = [await client.ttl(f"cache:v:{key}") for key in "abc"]
+    left = [await client.ttl(f"cache:v::{key}") for key in "abc"]
 
     assert all(
         bound - 100 < seconds <= bound
         for seconds, bound in zip(left, (1000, 750, 500), strict=True)
     )
-    assert await client.ttl("cache:v:for ever") == -1
-    assert await client.ttl("cache:v:infinite ttl") == -1
+    assert await client.ttl("cache:v::for ever") == -1
+    assert await client.ttl("cache:v::infinite ttl") == -1
 
 
-@pytest.mark.parametrize("lost", ["cache:g", "cache:l:k"])
+@pytest.mark.parametrize("lost", ["cache:g", "cache:l::k"])
 async def test_fill_lease_is_void_after_the_server_evicted_its_keys(
     cache: RedisCacheService, client: Redis, lost: str
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +61,7 @@ class GrantsEveryLease(RedisCacheService):
     """Wrong variant: grants a fill lease at each miss."""
 
     async def lease_many(self, keys: Sequence[str], ttl: float) -> Mapping[str, str]:
-        await self._execute("UNLINK", *self._names(keys, "l"))
+        await self._execute("UNLINK", *self._names([f":{key}" for key in keys], "l"))
         return await super().lease_many(keys, ttl)
 
 
@@ -82,8 +82,15 @@ class KeepsItsGeneration(RedisCacheService):
 class ClearsEverything(RedisCacheService):
     """Wrong variant: clears the keys of all namespaces."""
 
-    async def _unlink_all(self) -> None:
+    async def _unlink_all(self, prefix: str = "") -> None:
         await self._execute("FLUSHDB")
+
+
+class IgnoresTheTenant(RedisCacheService):
+    """Wrong variant: leaves the tenant out of the names in Redis."""
+
+    def _names(self, keys: Iterable[str], kinds: str) -> list[bytes]:
+        return super()._names([f":{key.partition(':')[2]}" for key in keys], kinds)
 
 
 class OneGeneration(RedisCacheService):
@@ -160,6 +167,7 @@ MUTANTS = (
     Breaks(KeepsItsGeneration, cache_tests.test_cache_fill_during_a_clear_is_dropped),
     Breaks(KeepsItsGeneration, _check_late_write),
     Breaks(ClearsEverything, _check_namespaces),
+    Breaks(IgnoresTheTenant, KIT.test_tenants_use_the_same_cache_key_independently),
     Breaks(OneGeneration, _check_lost_generation),
     Breaks(IgnoresCancelledChanges, _check_late_write),
 )

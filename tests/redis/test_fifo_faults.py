@@ -22,6 +22,7 @@ from cqrs_ddd_core.primitives.exceptions import (
     LockAcquisitionError,
     LockingError,
 )
+from cqrs_ddd_core.spi.leases import LockName, name_lock
 from cqrs_ddd_core.testing.contracts.locking import LockContract
 from cqrs_ddd_core.testing.faults import cancel_sweep
 from cqrs_ddd_redis.locking.fifo import FifoAttempt, FifoRedisLockStrategy
@@ -54,7 +55,7 @@ class TrustsEveryNotification(FifoRedisLockStrategy):
 class NeverLeavesQueue(FifoRedisLockStrategy):
     """Wrong variant: leaves the queue without a request."""
 
-    async def _clean_up(self, resource: str, owner: str) -> None: ...
+    async def _clean_up(self, name: LockName, owner: str) -> None: ...
 
 
 class DropsItsTicket(FifoRedisLockStrategy):
@@ -68,17 +69,17 @@ class DropsItsTicket(FifoRedisLockStrategy):
 class ReleasesWithoutTombstone(FifoRedisLockStrategy):
     """Wrong variant: expects commands to arrive in the order in which they were sent."""
 
-    async def _release_uncertain(self, resource: str, owner: str) -> bool:
-        return await self._release(resource, owner)
+    async def _release_uncertain(self, name: LockName, owner: str) -> bool:
+        return await self._release(name, owner)
 
 
 class CountsTokens(FifoRedisLockStrategy):
     """Wrong variant: counts tokens from one, although the server may lose its data."""
 
     async def _try_acquire(
-        self, resource: str, owner: str, timeout: float, ttl: float
+        self, name: LockName, owner: str, timeout: float, ttl: float
     ) -> Grant | None:
-        grant = await super()._try_acquire(resource, owner, timeout, ttl)
+        grant = await super()._try_acquire(name, owner, timeout, ttl)
         counted = await self._acquire_script._execute("INCR", "counter")
         return grant and replace(grant, fencing_token=counted)
 
@@ -215,9 +216,9 @@ async def acquires_after_release(client: Redis, kind: type[FifoRedisLockStrategy
     """Return whether a request that arrives after its owner has left is granted."""
     lock = kind(client)
     owner = lock._create_owner(30)
-    waiter = FifoAttempt("door", owner, 30, 0, waits=False)
+    waiter = FifoAttempt(name_lock("door"), owner, 30, 0, waits=False)
 
-    await lock._clean_up("door", owner)
+    await lock._clean_up(name_lock("door"), owner)
 
     return await lock._enqueue(waiter) is not None
 
@@ -433,7 +434,7 @@ async def test_fifo_lock_is_considered_held_for_less_than_its_ttl(client: Redis)
 
     assert await lock.acquire("door", ttl=100)
 
-    assert lock._holders["door"].valid_until < asked + 99.5
+    assert lock._holders[name_lock("door")].valid_until < asked + 99.5
 
 
 async def test_holder_of_a_shortened_lock_loses_it_at_the_new_ttl(client: Redis) -> None:
@@ -453,7 +454,7 @@ async def test_holder_of_a_shortened_lock_loses_it_at_the_new_ttl(client: Redis)
 async def test_fifo_lock_replaces_an_expired_fencing_token(client: Redis) -> None:
     lock = FifoRedisLockStrategy(client)
     owner = lock._create_owner(30)
-    waiter = FifoAttempt("door", owner, 30, 0, waits=False)
+    waiter = FifoAttempt(name_lock("door"), owner, 30, 0, waits=False)
     assert await lock._enqueue(waiter)
 
     await client.delete("lock:fifo:{door}:fence")
@@ -490,10 +491,10 @@ async def serve_after_lost_reply(client: Redis, kind: type[FifoRedisLockStrategy
 class ExpectsEveryReply(FifoRedisLockStrategy):
     """Wrong variant: expects every reply to arrive."""
 
-    async def _send_release(self, resource: str, owner: str, keys: Sequence[str]) -> bool:
+    async def _send_release(self, name: LockName, owner: str, keys: Sequence[str]) -> bool:
         attempts, self._attempts = self._attempts, {}
         try:
-            return await super()._send_release(resource, owner, keys)
+            return await super()._send_release(name, owner, keys)
         finally:
             self._attempts = attempts
 
@@ -646,7 +647,8 @@ async def notify_before_subscription(
 
     @asynccontextmanager
     async def listening_late(patience: float) -> AsyncIterator[None]:
-        assert await holder._release("door", holder._holders["door"].owner)
+        door = name_lock("door")
+        assert await holder._release(door, holder._holders[door].owner)
         async with listening(patience):
             yield
 

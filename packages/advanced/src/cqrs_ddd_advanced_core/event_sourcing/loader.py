@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 from typing import Generic, TypeGuard
 
 from cqrs_ddd_core import DomainEvent, EventTypeRegistry, get_request_metadata
+from cqrs_ddd_core.context import bind_request
 from cqrs_ddd_core.ports import IClock, IEventStore, UnitOfWork
 from cqrs_ddd_core.ports.event_store import IEventLog, StoredEvent, StreamId
 from cqrs_ddd_core.primitives import exceptions as errors
@@ -189,7 +190,8 @@ class EventSourcedLoader(Generic[T]):
             return
         if uow is not None and uow.read_only:
             return
-        save = partial(self.snapshots.save, due, instead_of=stale)
+        # The hook may run after the request context has ended.
+        save = bind_request(partial(self.snapshots.save, due, instead_of=stale))
         if uow is not None:
             uow.on_commit(save)
             return

@@ -122,16 +122,18 @@ class CachingPersistenceDispatcher(IResultCatalog):
         current = current_uow(uow)
         affected = set(self._list_affected(entity))
         keys = [codec.key(each) for type_, each in affected if (codec := self._codec_of(type_))]
+        # The hook may run after the request context has ended.
+        drop = context.bind_request(partial(self._values.drop, keys))
         # Drop before the save too, so that a retry after a conflict reads the stored state.
-        await self._values.drop(keys)
+        await drop()
         if current is not None:
             self._changed.setdefault(current, set()).update(affected)
-            current.on_commit(partial(self._values.drop, keys))
+            current.on_commit(drop)
             return await self._inner.apply(entity, current, events)
         try:
             return await self._inner.apply(entity, None, events)
         finally:
-            ended = await run_to_completion(self._values.drop(keys), grace=UnitOfWork.hook_timeout)
+            ended = await run_to_completion(drop(), grace=UnitOfWork.hook_timeout)
             if ended.interruption is not None:
                 raise ended.interruption
 

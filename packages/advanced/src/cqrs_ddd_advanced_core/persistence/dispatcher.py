@@ -11,6 +11,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 from cqrs_ddd_core import ID, AggregateRoot, SearchResult, UnitOfWork, context
 from cqrs_ddd_core.instrumentation import hooks
 from cqrs_ddd_core.primitives import exceptions as errors
+from cqrs_ddd_core.spi import tenancy
 
 from ..ports.persistence import Criteria, IdOf, IResultCatalog, R, T
 from .arguments import current_uow, deduplicate_ids, is_condition, sort_by_ids
@@ -76,7 +77,15 @@ class PersistenceDispatcher(IResultCatalog):
         uow: UnitOfWork | None = None,
         events: list[Any] | None = None,
     ) -> ID:
-        """Save the aggregate with all of its handlers, in one unit of work; return the id."""
+        """Save the aggregate with all of its handlers, in one unit of work; return the id.
+
+        Raises:
+            InvalidOperationError: the ``tenant_id`` of the aggregate is not that of the running
+                request.
+        """
+        tenant_id = tenancy.get_row_tenant(f"apply {type(entity).__name__}")
+        if not _is_of(entity, tenant_id):
+            raise errors.InvalidOperationError.other_owner(entity.aggregate_type, entity.id)
         chain = self._registry.find_operations(type(entity))
         current = current_uow(uow)
         with hooks.span("persistence.apply", entity_type=type(entity).__name__):
@@ -88,7 +97,10 @@ class PersistenceDispatcher(IResultCatalog):
     async def fetch_domain(
         self, entity_type: type[T], ids: Sequence[object], uow: UnitOfWork | None = None
     ) -> list[T]:
-        """Return the aggregates that exist, each once, in the order of the ids."""
+        """Return the aggregates that exist, each once, in the order of the ids.
+
+        An aggregate whose ``tenant_id`` is not that of the running request is left out.
+        """
         registration = self._registry.find(RETRIEVAL, entity_type)
         distinct = deduplicate_ids(ids, entity_type.__name__)
         current = current_uow(uow)
@@ -139,16 +151,18 @@ class PersistenceDispatcher(IResultCatalog):
     async def _retrieve(
         self, registration: Registration, ids: list[object], uow: UnitOfWork
     ) -> list[Any]:
+        tenant_id = tenancy.get_row_tenant(f"fetch {registration.subject.__name__}")
         found = await self._handler(registration).retrieve(ids, uow)
         if not isinstance(found, list):
             _raise_wrong_result(registration, "a list", found)
-        for entity in found:
+        own = [entity for entity in found if _is_of(entity, tenant_id)]
+        for entity in own:
             if not isinstance(entity, registration.subject):
                 expected = f"a list of {registration.subject.__name__}"
                 _raise_wrong_result(registration, expected, entity)
             uow.aggregates.track(entity)
         uow.aggregates.mark_absent(ids, found)
-        return sort_by_ids(found, ids, _BY_ID)
+        return sort_by_ids(own, ids, _BY_ID)
 
     def _fetch_by_ids(
         self, registration: Registration, ids: list[object], uow: UnitOfWork | None
@@ -251,6 +265,12 @@ def _read_by(read: Read, stream: Callable[[int], AsyncIterator[Any]]) -> SearchR
         take=lambda count: read(lambda result: result.take(count)),
         count=lambda: read(SearchResult.count),
     )
+
+
+def _is_of(entity: object, tenant_id: str) -> bool:
+    """Report whether an aggregate has the tenant, or none; other objects have none."""
+    owner = entity.__dict__.get("tenant_id") if isinstance(entity, AggregateRoot) else None
+    return owner is None or str(owner) == tenant_id
 
 
 def _create_handler(handler_cls: type) -> object:

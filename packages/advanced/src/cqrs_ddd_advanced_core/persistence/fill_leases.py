@@ -12,10 +12,13 @@ from typing import Any
 from cqrs_ddd_core.ports import ICacheService, IClock, IVersionedCache
 from cqrs_ddd_core.spi.caching.cache_validation import ensure_leased
 from cqrs_ddd_core.spi.system_clock import SystemClock
+from cqrs_ddd_core.spi.tenancy import get_row_tenant
 
 from ..ports.persistence import R
 
 _MANY = 1_000
+Place = tuple[str, str]
+"""Tenant and key."""
 
 
 @dataclass
@@ -41,8 +44,8 @@ class InProcessFillLeases(IVersionedCache):
     def __init__(self, cache: ICacheService, clock: IClock | None = None) -> None:
         self._cache = cache
         self._clock = clock or SystemClock()
-        self._leases: dict[str, tuple[str, float]] = {}
-        self._gates: dict[str, _Gate] = {}
+        self._leases: dict[Place, tuple[str, float]] = {}
+        self._gates: dict[Place, _Gate] = {}
         self._tokens = count(1)
         self._many = _MANY
 
@@ -58,15 +61,17 @@ class InProcessFillLeases(IVersionedCache):
 
     async def set(self, key: str, value: Any, ttl: float | None = None) -> None:
         """Store the value after any fill of the key; void the fill lease."""
-        self._leases.pop(key, None)
-        async with self._lock(key):
+        place = _locate(key)
+        self._leases.pop(place, None)
+        async with self._lock(place):
             await self._cache.set(key, value, ttl)
 
     async def delete(self, key: str) -> None:
         """Delete the value and void the fill lease of the key."""
-        self._leases.pop(key, None)
+        place = _locate(key)
+        self._leases.pop(place, None)
         # Wait for a running fill: its write could otherwise come after the deletion.
-        async with self._lock(key):
+        async with self._lock(place):
             await self._cache.delete(key)
 
     async def delete_many(self, keys: Sequence[str]) -> None:
@@ -80,14 +85,14 @@ class InProcessFillLeases(IVersionedCache):
 
     async def lease_fill(self, key: str, ttl: float) -> str | None:
         """Return a new fill lease for ``ttl`` seconds, or None while another one is valid."""
-        now = self._clock.monotonic()
-        present = self._leases.get(key)
+        now, place = self._clock.monotonic(), _locate(key)
+        present = self._leases.get(place)
         if present is not None and present[1] > now:
             return None
         if len(self._leases) >= self._many:
             self._drop_ended_leases(now)
         token = str(next(self._tokens))
-        self._leases[key] = (token, now + ttl)
+        self._leases[place] = (token, now + ttl)
         return token
 
     async def lease_many(self, keys: Sequence[str], ttl: float) -> Mapping[str, str]:
@@ -97,15 +102,16 @@ class InProcessFillLeases(IVersionedCache):
 
     async def fill(self, key: str, value: Any, lease: str, ttl: float | None = None) -> bool:
         """Store the value if the lease is still valid; return whether it was stored."""
-        async with self._lock(key):
-            present = self._leases.get(key)
+        place = _locate(key)
+        async with self._lock(place):
+            present = self._leases.get(place)
             if present is None or present[0] != lease:
                 return False
             if present[1] <= self._clock.monotonic():
-                del self._leases[key]
+                del self._leases[place]
                 return False
             await self._cache.set(key, value, ttl)
-            if self._leases.pop(key, None) == present:
+            if self._leases.pop(place, None) == present:
                 return True
             # The key was deleted, set or cleared during the write, so the value may be outdated.
             await self._cache.delete(key)
@@ -123,12 +129,12 @@ class InProcessFillLeases(IVersionedCache):
 
     def _drop_ended_leases(self, now: float) -> None:
         """Drop expired leases of keys that were never filled, since the value did not exist."""
-        self._leases = {key: lease for key, lease in self._leases.items() if lease[1] > now}
+        self._leases = {place: lease for place, lease in self._leases.items() if lease[1] > now}
         self._many = max(_MANY, 2 * len(self._leases))
 
     @asynccontextmanager
-    async def _lock(self, key: str) -> AsyncIterator[None]:
-        gate = self._gates.setdefault(key, _Gate())
+    async def _lock(self, place: Place) -> AsyncIterator[None]:
+        gate = self._gates.setdefault(place, _Gate())
         gate.users += 1
         try:
             async with gate.lock:
@@ -136,7 +142,11 @@ class InProcessFillLeases(IVersionedCache):
         finally:
             gate.users -= 1
             if not gate.users:
-                del self._gates[key]
+                del self._gates[place]
+
+
+def _locate(key: str) -> Place:
+    return get_row_tenant("use a cached value"), key
 
 
 async def _gather(work: Iterable[Awaitable[R]]) -> list[R]:

@@ -35,6 +35,7 @@ class DeadLetter:
         attempts: number of failed attempts.
         recorded_at: time at which the projection wrote the dead letter.
         is_due: whether an operator requested a retry.
+        tenant_id: tenant of the event, "" without one.
     """
 
     projection: str
@@ -47,6 +48,7 @@ class DeadLetter:
     attempts: int = 0
     recorded_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     is_due: bool = False
+    tenant_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +71,13 @@ class IDeadLetterStore(Protocol):
     The worker that runs a projection writes its dead letters in the transaction of the checkpoint.
     An operator requests a retry, and the worker carries it out. Requests of operators are committed
     at once, in any unit of work.
+
+    Calls cover the dead letters of all tenants inside ``system_tenant``, otherwise those of the own
+    tenant; ``blocked_streams`` concerns the tenant of the running request.
+
+    Raises:
+        InvalidOperationError: ``blocked_streams`` is inside ``system_tenant``, or a dead letter to
+            add is of another tenant than the running request.
     """
 
     @abstractmethod

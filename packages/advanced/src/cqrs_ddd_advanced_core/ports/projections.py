@@ -36,6 +36,9 @@ most, since it is indexed.
 class IProjectionStore(Protocol):
     """Store of collections of documents; an id is a text of 1,000 bytes at most.
 
+    All tenants share a collection and its fields; each tenant has its own documents in it, and
+    calls that name or search documents concern the tenant of the running request.
+
     The name of a collection has lower-case letters, digits and underscores, 48 at most. The
     declared fields of a collection are indexed, and specifications and orderings may use only
     these; they compare as database columns do, and a missing field is None.
@@ -48,6 +51,7 @@ class IProjectionStore(Protocol):
         DocumentError: a document is not JSON, or the value of a declared field has another type;
             nothing is written.
         ConcurrencyError: another transaction replaces the collection before this one ends.
+        InvalidOperationError: a call that names or searches documents is inside ``system_tenant``.
     """
 
     @abstractmethod
@@ -141,12 +145,20 @@ class IProjectionStore(Protocol):
 
     @abstractmethod
     async def truncate_collection(self, collection: str, *, uow: UnitOfWork | None = None) -> None:
-        """Delete all documents; a concurrent reader sees either all of them or none."""
+        """Delete all documents; a concurrent reader sees either all of them or none.
+
+        The call concerns the documents of the tenant of the running request, or those of all
+        tenants inside ``system_tenant``.
+        """
         ...
 
     @abstractmethod
     async def drop_collection(self, collection: str, *, uow: UnitOfWork) -> None:
-        """Delete the collection if it exists."""
+        """Delete the collection, with the documents of all tenants, if it exists.
+
+        Raises:
+            InvalidOperationError: the call is in the request of one tenant.
+        """
         ...
 
     @abstractmethod
@@ -163,9 +175,10 @@ class IProjectionStore(Protocol):
         """Give ``collection`` the documents and fields of ``by`` at the commit, and delete ``by``.
 
         Readers see either the old documents or the new ones, and never an empty collection.
-        ``collection`` need not exist.
+        ``collection`` need not exist. The documents of all tenants are replaced.
 
         Raises:
+            InvalidOperationError: the call is in the request of one tenant.
             ConcurrencyError: other transactions use one of the collections for too long.
         """
         ...

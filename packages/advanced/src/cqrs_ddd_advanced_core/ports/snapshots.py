@@ -46,10 +46,13 @@ class Snapshot:
 
 @runtime_checkable
 class ISnapshotStore(Protocol):
-    """Store of the latest snapshot of each stream.
+    """Store of the latest snapshot of each stream of the tenant of the running request.
 
     The unit of work is the argument ``uow``, or else the current one, or else a new one for this
     call.
+
+    Raises:
+        InvalidOperationError: the call is inside ``system_tenant``.
     """
 
     @abstractmethod

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from itertools import groupby
+from operator import attrgetter
 
 from cqrs_ddd_core import DomainEvent, RetryPolicy, SerializationError, StoredEvent, StreamId
+from cqrs_ddd_core.spi.tenancy import TENANT_ID, get_metadata_tenant, open_tenant
 
 from ..ports.dead_letters import DeadLetter, DeadLetterState
 from .documents import ProjectionDocuments
@@ -22,6 +25,10 @@ class PoisonEventPolicy(Enum):
     """The event becomes a dead letter, and its stream continues without it."""
     STOP = "stop"
     """The projection stops before the event."""
+
+
+TenantStream = tuple[str, StreamId]
+"""Tenant and stream."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,16 @@ class Item:
     dead_letter: DeadLetter | None = None
 
     @property
+    def tenant_id(self) -> str:
+        """Tenant of the event, "" without one."""
+        return get_metadata_tenant(self.stored.metadata)
+
+    @property
+    def stream(self) -> TenantStream:
+        """Stream of the event, with its tenant."""
+        return self.tenant_id, self.stored.stream
+
+    @property
     def position(self) -> int:
         """Global position of the event."""
         assert self.stored.position is not None
@@ -55,7 +72,8 @@ def decode_item(
     """Return the item of a stored event, with an error if the event cannot be decoded."""
     try:
         event = handler.decode(stored)
-        ids = handler.resolve_document_ids(event)
+        with open_tenant(get_metadata_tenant(stored.metadata)):
+            ids = handler.resolve_document_ids(event)
         return Item(stored, event, ids, dead_letter=dead_letter)
     except Exception as error:
         return Item(stored, error=error, dead_letter=dead_letter)
@@ -70,6 +88,7 @@ def create_missing_item(dead_letter: DeadLetter) -> Item:
         aggregate_type=dead_letter.stream.aggregate_type,
         version=1,  # Unknown, since a dead letter does not store it.
         payload={},
+        metadata={TENANT_ID: dead_letter.tenant_id} if dead_letter.tenant_id else {},
         position=dead_letter.position,
     )
     error = SerializationError(
@@ -86,32 +105,48 @@ class Batch:
 
     Attributes:
         projection: name of the projection, for the dead letters.
-        blocked: streams whose events wait behind a dead letter.
+        blocked: streams whose events wait behind a dead letter, with their tenants.
         tries: number of failed tries of an event, by position.
         retry: number of tries of an event, and pauses between them.
         on_poison: treatment of an event after its last try.
         dead_letters: dead letters to add.
         resolved: dead letters to remove, since their events were processed.
-        affected: ids of the affected documents by the tenant of the events.
         stopped_at: item before which the batch ended; it is retried later, or stops the projection.
     """
 
     projection: str
-    blocked: set[StreamId]
+    blocked: set[TenantStream]
     tries: dict[int, int]
     retry: RetryPolicy
     on_poison: PoisonEventPolicy
     dead_letters: list[DeadLetter] = field(default_factory=list)
     resolved: list[DeadLetter] = field(default_factory=list)
-    affected: dict[str | None, set[str]] = field(default_factory=dict)
     stopped_at: Item | None = None
 
     def process(
+        self,
+        items: Iterable[Item],
+        handler: ProjectionHandler,
+        documents: Mapping[str, ProjectionDocuments],
+    ) -> None:
+        """Apply the items in order; an event never overtakes an earlier event of its stream.
+
+        Args:
+            items: events of any tenants.
+            handler: runs in the request context of the tenant of each event.
+            documents: documents by tenant.
+        """
+        for tenant_id, group in groupby(items, attrgetter("tenant_id")):
+            with open_tenant(tenant_id):
+                self._process(group, handler, documents[tenant_id])
+            if self.stopped_at is not None:
+                return
+
+    def _process(
         self, items: Iterable[Item], handler: ProjectionHandler, documents: ProjectionDocuments
     ) -> None:
-        """Apply the items in order; an event never overtakes an earlier event of its stream."""
         for item in items:
-            if self.blocked and item.stored.stream in self.blocked:
+            if self.blocked and item.stream in self.blocked:
                 if item.dead_letter is None:
                     self._add_dead_letter(item, DeadLetterState.WAITING)
                 continue
@@ -127,7 +162,6 @@ class Batch:
                     self.stopped_at = failed
                     return
                 continue
-            self.affected.setdefault(find_tenant(item.event), set()).update(item.ids)
             self.tries.pop(item.position, None)
             if item.dead_letter is not None:
                 self.resolved.append(item.dead_letter)
@@ -148,11 +182,12 @@ class Batch:
 
     def _add_dead_letter(self, item: Item, state: DeadLetterState, attempts: int = 0) -> None:
         if state is DeadLetterState.POISON:
-            self.blocked.add(item.stored.stream)
+            self.blocked.add(item.stream)
         self.dead_letters.append(
             DeadLetter(
                 projection=self.projection,
                 position=item.position,
+                tenant_id=item.tenant_id,
                 stream=item.stored.stream,
                 event_id=item.stored.event_id,
                 event_type=item.stored.event_type,
@@ -161,9 +196,3 @@ class Batch:
                 attempts=attempts,
             )
         )
-
-
-def find_tenant(event: DomainEvent | None) -> str | None:
-    """Return the tenant of the request that recorded the event, None if unknown."""
-    tenant = None if event is None else event.metadata.get("tenant_id")
-    return tenant if isinstance(tenant, str) else None

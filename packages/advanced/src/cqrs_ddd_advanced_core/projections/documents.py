@@ -7,8 +7,10 @@ from functools import partial
 
 from pydantic_core import from_json, to_json
 
-from cqrs_ddd_core import InvalidOperationError, SerializationError, UnitOfWork, request_context
+from cqrs_ddd_core import InvalidOperationError, SerializationError, UnitOfWork
+from cqrs_ddd_core.context import bind_request
 from cqrs_ddd_core.spi.json_fidelity import encode_json
+from cqrs_ddd_core.spi.tenancy import open_tenant
 
 from ..exceptions import ProjectionError
 from ..ports.projections import Document, IProjectionStore, IProjectionStoreProvider, JsonDocument
@@ -18,7 +20,7 @@ OnChange = Callable[[str, Collection[str]], Awaitable[object]]
 
 
 class ProjectionDocuments:
-    """Documents that a handler reads and changes; all changes of a batch are saved together.
+    """Documents of one tenant that a handler reads and changes, saved together for a batch.
 
     ``get`` returns copies: a change counts once the handler calls ``upsert``.
 
@@ -144,23 +146,36 @@ def get_projection_store(uow: UnitOfWork) -> IProjectionStore:
 
 
 def notify_changes(
-    changed: Collection[str],
-    by_tenant: Mapping[str | None, Collection[str]],
-    collection: str,
-    on_change: OnChange | None,
-    uow: UnitOfWork,
+    changed: Collection[str], collection: str, on_change: OnChange | None, uow: UnitOfWork
 ) -> None:
-    """Call ``on_change`` after the commit, once for each tenant and in its request context."""
-    if on_change is None:
-        return
-    for tenant, ids in by_tenant.items():
-        affected = [each for each in changed if each in ids]
-        if affected:
-            uow.on_commit(partial(_call_for_tenant, on_change, tenant, collection, affected))
+    """Call ``on_change`` after the commit, in the present request context."""
+    if on_change is not None and changed:
+        uow.on_commit(bind_request(partial(on_change, collection, changed)))
 
 
-async def _call_for_tenant(
-    on_change: OnChange, tenant: str | None, collection: str, ids: Collection[str]
-) -> None:
-    with request_context(tenant_id=tenant):
-        await on_change(collection, ids)
+class TenantDocuments(dict[str, ProjectionDocuments]):
+    """Documents of one collection by tenant, each read and saved in the context of its tenant.
+
+    Args:
+        collection: name of the collection.
+    """
+
+    def __init__(self, collection: str) -> None:
+        super().__init__()
+        self._collection = collection
+
+    def __missing__(self, tenant_id: str) -> ProjectionDocuments:
+        return self.setdefault(tenant_id, ProjectionDocuments(self._collection))
+
+    async def load(self, ids: Mapping[str, Collection[str]], uow: UnitOfWork) -> None:
+        """Read the documents of each tenant that were not read before, by one query a tenant."""
+        for tenant_id, own in ids.items():
+            with open_tenant(tenant_id):
+                await self[tenant_id].load(own, uow)
+
+    async def save(self, uow: UnitOfWork, on_change: OnChange | None) -> None:
+        """Write the changes of each tenant; after the commit, call ``on_change`` for each."""
+        for tenant_id, documents in sorted(self.items()):
+            with open_tenant(tenant_id):
+                changed = await documents.save(uow)
+                notify_changes(changed, self._collection, on_change, uow)

@@ -10,7 +10,6 @@ from cqrs_ddd_core.instrumentation import hooks
 from cqrs_ddd_core.ports import IMiddleware, Placement, UnitOfWork, get_current_uow
 
 from .. import exceptions, ports
-from .batch import find_tenant
 from .documents import OnChange, ProjectionDocuments, get_projection_store, notify_changes
 from .handler import ProjectionHandler, ProjectionRegistry
 
@@ -30,7 +29,7 @@ class InlineProjectionMiddleware(IMiddleware):
         projections: registry or handlers.
         positions: store of positions.
         on_change: awaited after the commit with the collection and the ids of the changed
-            documents, once for each tenant of their events; errors are logged.
+            documents, in the request context of the command; errors are logged.
     """
 
     placement: ClassVar[Placement] = Placement.INSIDE
@@ -113,12 +112,10 @@ class InlineProjectionMiddleware(IMiddleware):
             documents = ProjectionDocuments(handler.collection)
             await get_projection_store(uow).lock(handler.collection, ids, uow=uow)
             await documents.load(ids, uow)
-            by_tenant: dict[str | None, set[str]] = {}
             for event, affected in handled:
                 handler.apply(event, affected, documents)
-                by_tenant.setdefault(find_tenant(event), set()).update(affected)
             changed = await documents.save(uow)
-            notify_changes(changed, by_tenant, handler.collection, self._on_change, uow)
+            notify_changes(changed, handler.collection, self._on_change, uow)
 
 
 def _add_request_metadata(event: DomainEvent) -> DomainEvent:

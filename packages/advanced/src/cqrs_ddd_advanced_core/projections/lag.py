@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cqrs_ddd_core import system_tenant
 from cqrs_ddd_core.ports import IClock, IEventLog
 from cqrs_ddd_core.spi.system_clock import SystemClock
 
@@ -37,7 +38,7 @@ async def measure_projection_lag(
     dead_letters: IDeadLetterStore,
     clock: IClock | None = None,
 ) -> list[ProjectionLag]:
-    """Return the lag of each projection that has a position, by name.
+    """Return the lag of each projection that has a position, by name, over all tenants.
 
     Events that a slow transaction keeps from readers count, since the projection waits for it. An
     age is the difference between ``clock`` and the time at which the event occurred, by the clock
@@ -49,14 +50,15 @@ async def measure_projection_lag(
         dead_letters: store of dead letters.
         clock: measures ages; by default the system clock.
     """
-    found = await positions.list_positions()
-    counts = await dead_letters.count_dead_letters()
-    end = await events.highest_position()
-    now = (clock or SystemClock()).now()
-    ages = {end: 0.0}
-    for position in {each.position for each in found if each.position is not None} - {end}:
-        oldest = await events.get_first_committed(after=position)
-        ages[position] = (now - oldest.occurred_at).total_seconds() if oldest else 0.0
+    with system_tenant():
+        found = await positions.list_positions()
+        counts = await dead_letters.count_dead_letters()
+        end = await events.highest_position()
+        now = (clock or SystemClock()).now()
+        ages = {end: 0.0}
+        for position in {each.position for each in found if each.position is not None} - {end}:
+            oldest = await events.get_first_committed(after=position)
+            ages[position] = (now - oldest.occurred_at).total_seconds() if oldest else 0.0
     lags = []
     for each in found:
         position = end if each.position is None else each.position

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from cqrs_ddd_core import AmbiguousStreamError, IEventStore, StoredEvent
+from cqrs_ddd_core.spi.tenancy import get_row_tenant
 
 from ..ports.projections import JsonDocument
 from .documents import ProjectionDocuments
@@ -14,6 +15,8 @@ from .handler import ProjectionHandler, ensure_handler
 class LiveProjection:
     """Projection that applies the events at each read and stores nothing, so it is always current.
 
+    It applies the events of the tenant of the running request.
+
     With the default ``document_ids``, a document needs the events of its aggregate only. With
     another one, and for all documents together, every read goes through all events of the store,
     page by page.
@@ -22,6 +25,9 @@ class LiveProjection:
         handler: computes the documents.
         events: event store.
         page: number of events in one read.
+
+    Raises:
+        InvalidOperationError: a read is inside ``system_tenant``.
     """
 
     def __init__(
@@ -39,6 +45,7 @@ class LiveProjection:
             doc_id: id of the document.
             until: position of the last event to apply; by default all events are applied.
         """
+        get_row_tenant(f"compute documents of {self._handler.collection}")
         documents = ProjectionDocuments(self._handler.collection)
         async for stored in self._read_events_for(doc_id):
             self._apply(stored, until, documents)
@@ -50,6 +57,7 @@ class LiveProjection:
         Args:
             until: position of the last event to apply; by default all events are applied.
         """
+        get_row_tenant(f"compute documents of {self._handler.collection}")
         documents = ProjectionDocuments(self._handler.collection)
         async for stored in self._read_all_events():
             self._apply(stored, until, documents)

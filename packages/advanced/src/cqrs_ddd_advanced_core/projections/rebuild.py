@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cqrs_ddd_core import ConcurrencyError, IClock, IEventLog, LeaseLostError, UnitOfWork
+from cqrs_ddd_core.context import request_context, system_tenant
 from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy, RetryPolicy
 from cqrs_ddd_core.spi.system_clock import SystemClock
 
@@ -38,6 +39,8 @@ OnProgress = Callable[[RebuildProgress], object]
 
 class ProjectionRebuild:
     """Rebuild that applies all events to a new collection, and then replaces the live one by it.
+
+    It rebuilds the documents of all tenants.
 
     One transaction replaces the documents, the checkpoint and the dead letters: the worker that
     advanced the old documents loses its lease, no event is skipped or applied twice, and readers
@@ -113,8 +116,12 @@ class ProjectionRebuild:
                 collection.
         """
         self._handler.verify()
-        live = await self._runtime.positions.list_positions([self._handler.collection])
         self._may_replace_later = replace_later
+        with system_tenant():
+            return await self._run(resume=resume)
+
+    async def _run(self, *, resume: bool) -> int:
+        live = await self._runtime.positions.list_positions([self._handler.collection])
         self._ensure_replaceable(live[0] if live else None)
         run = ProjectionRun(self._handler, self._runtime, REBUILD_SUFFIX)
         is_begun = await self._exists(run.collection)
@@ -127,8 +134,9 @@ class ProjectionRebuild:
 
     async def _exists(self, collection: str) -> bool:
         try:
-            async with self._runtime.uow_factory() as uow:
-                await get_projection_store(uow).get(collection, "any", uow=uow)
+            with request_context():
+                async with self._runtime.uow_factory() as uow:
+                    await get_projection_store(uow).get(collection, "any", uow=uow)
         except ProjectionStoreError:
             return False
         return True

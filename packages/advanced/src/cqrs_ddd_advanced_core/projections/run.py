@@ -11,11 +11,12 @@ from cqrs_ddd_core.instrumentation import hooks
 from cqrs_ddd_core.primitives import exceptions as errors
 from cqrs_ddd_core.primitives.id_generator import uuid4_text
 from cqrs_ddd_core.primitives.shielding import run_to_completion
+from cqrs_ddd_core.spi.tenancy import open_tenant
 
 from ..exceptions import PoisonEventError
 from ..ports import Checkpoint, DeadLetter, IDeadLetterStore, IPositionStore
-from .batch import Batch, Item, PoisonEventPolicy, create_missing_item, decode_item
-from .documents import OnChange, ProjectionDocuments, notify_changes
+from .batch import Batch, Item, PoisonEventPolicy, TenantStream, create_missing_item, decode_item
+from .documents import OnChange, TenantDocuments
 from .handler import ProjectionHandler
 
 logger = logging.getLogger(__name__)
@@ -80,6 +81,8 @@ class ProjectionRuntime:
 
 class ProjectionRun:
     """Run of one projection by batches of events; a batch commits together with the checkpoint.
+
+    It runs inside ``system_tenant``, and the handler in the request context of each event's tenant.
 
     If the worker has lost the lease, nothing is written and ``LeaseLostError`` is raised.
 
@@ -220,22 +223,31 @@ class ProjectionRun:
         if batch.stopped_at is not None:
             self._pause_or_stop(batch.stopped_at)
 
-    async def _apply(
-        self, items: Sequence[Item], uow: UnitOfWork
-    ) -> tuple[Batch, ProjectionDocuments]:
-        runtime, documents = self._runtime, ProjectionDocuments(self.collection)
-        blocked: set[StreamId] = set()
-        if self._has_dead_letters:
-            streams = {item.stored.stream for item in items if item.dead_letter is None}
-            dead_letters = runtime.dead_letters
-            blocked = await dead_letters.blocked_streams(self.collection, streams, uow=uow)
-        await documents.load({each for item in items for each in item.ids}, uow)
+    async def _apply(self, items: Sequence[Item], uow: UnitOfWork) -> tuple[Batch, TenantDocuments]:
+        runtime, documents = self._runtime, TenantDocuments(self.collection)
+        blocked = await self._find_blocked(items, uow) if self._has_dead_letters else set()
+        ids: dict[str, set[str]] = {}
+        for item in items:
+            ids.setdefault(item.tenant_id, set()).update(item.ids)
+        await documents.load(ids, uow)
         batch = Batch(self.collection, blocked, self._tries, runtime.retry, runtime.on_poison)
         batch.process(items, self.handler, documents)
         return batch, documents
 
+    async def _find_blocked(self, items: Sequence[Item], uow: UnitOfWork) -> set[TenantStream]:
+        streams: dict[str, set[StreamId]] = {}
+        for item in items:
+            if item.dead_letter is None:
+                streams.setdefault(item.tenant_id, set()).add(item.stored.stream)
+        find, blocked = self._runtime.dead_letters.blocked_streams, set[TenantStream]()
+        for tenant_id, own in streams.items():
+            with open_tenant(tenant_id):
+                found = await find(self.collection, own, uow=uow)
+            blocked |= {(tenant_id, stream) for stream in found}
+        return blocked
+
     async def _write(
-        self, batch: Batch, documents: ProjectionDocuments, last: int, uow: UnitOfWork
+        self, batch: Batch, documents: TenantDocuments, last: int, uow: UnitOfWork
     ) -> Checkpoint:
         runtime = self._runtime
         position = last if batch.stopped_at is None else batch.stopped_at.position - 1
@@ -243,12 +255,11 @@ class ProjectionRun:
         checkpoint = await runtime.positions.advance(
             self.checkpoint, position, lease=runtime.lease, uow=uow
         )
-        changed = await documents.save(uow)
+        await documents.save(uow, runtime.on_change)
         if batch.resolved:
             await runtime.dead_letters.remove(batch.resolved, uow=uow)
         if batch.dead_letters:
             await runtime.dead_letters.add(batch.dead_letters, uow=uow)
-        notify_changes(changed, batch.affected, self.collection, runtime.on_change, uow)
         return checkpoint
 
     async def _look_for_dead_letters(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TypedDict
 
-from cqrs_ddd_core import ExponentialBackoffPolicy, LeaseLostError, RetryPolicy
+from cqrs_ddd_core import ExponentialBackoffPolicy, LeaseLostError, RetryPolicy, system_tenant
 from cqrs_ddd_core.ports import IClock, IEventStore, IQueueSignal, IWorkerLifecycle, UnitOfWork
 from cqrs_ddd_core.ports.event_store import EVENTS_CHANNEL
 from cqrs_ddd_core.primitives.background_service import BackgroundService, Loops
@@ -45,6 +45,9 @@ class ProjectionWorker(BackgroundService, IWorkerLifecycle):
     documents commit together with a checkpoint that only the lease holder can move. While another
     version of a projection is live, the worker waits until its own version is. A projection that
     stops at a poison event does not stop the others.
+
+    A worker advances the documents of all tenants; the handler works in the request context of the
+    tenant of each event.
 
     Args:
         projections: registry or handlers.
@@ -110,7 +113,7 @@ class ProjectionWorker(BackgroundService, IWorkerLifecycle):
 
     def create_loops(self) -> Loops:
         """Return one loop for each projection."""
-        return [partial(self._follow, each) for each in self._projections]
+        return [partial(self._run, each) for each in self._projections]
 
     async def drain(self) -> int:
         """Advance all projections to the present end; return the number of processed events.
@@ -122,13 +125,14 @@ class ProjectionWorker(BackgroundService, IWorkerLifecycle):
             PoisonEventError: a projection has to stop before an event.
         """
         total = 0
-        for handler in self._projections:
-            run = ProjectionRun(handler, self._runtime)
-            try:
-                if await self._claim(run):
-                    total += await self._advance_to_end(run)
-            finally:
-                await run.release_quietly()
+        with system_tenant():
+            for handler in self._projections:
+                run = ProjectionRun(handler, self._runtime)
+                try:
+                    if await self._claim(run):
+                        total += await self._advance_to_end(run)
+                finally:
+                    await run.release_quietly()
         return total
 
     async def _advance_to_end(self, run: ProjectionRun) -> int:
@@ -138,6 +142,10 @@ class ProjectionWorker(BackgroundService, IWorkerLifecycle):
             if run.pause is not None:
                 await self._clock.sleep(run.pause)
         return total
+
+    async def _run(self, handler: ProjectionHandler) -> None:
+        with system_tenant():
+            await self._follow(handler)
 
     async def _follow(self, handler: ProjectionHandler) -> None:
         failures, idle = 0, min(self._poll_interval, self._runtime.lease / 3)

@@ -26,6 +26,8 @@ from ..ports.projections import DOC_ID, Fields
 
 DOC = "doc"
 """Column that holds the whole document; a field cannot have this name."""
+DOC_TENANT = "doc_tenant"
+"""Column that holds the tenant of the document; a field cannot have this name."""
 MAX_FIELD_NAME = 60
 MAX_TEXT = 2_000
 """Bytes of a declared text at most; an index of PostgreSQL accepts about 2,700."""
@@ -284,7 +286,7 @@ def _parse_decimal(name: str, digits: int | None, places: int | None) -> Declare
 
 
 def _ensure_field_names(names: Mapping[str, object]) -> None:
-    seen: dict[str, str] = {DOC: "", DOC_ID: ""}
+    seen: dict[str, str] = {DOC: "", DOC_ID: "", DOC_TENANT: ""}
     for name in names:
         if not _NAME.fullmatch(name):
             raise ConfigError(

@@ -92,7 +92,8 @@ class UpcastingEventRegistry(EventTypeRegistry):
         fields["aggregate_version"] = facts["version"]
         fields["correlation_id"] = facts["correlation_id"]
         fields["causation_id"] = facts["causation_id"]
-        fields["metadata"] = {} if facts.get("metadata_json") == "{}" else stored.metadata
+        is_empty = facts.get("metadata_json") == "{}" and not facts["tenant_id"]
+        fields["metadata"] = {} if is_empty else stored.metadata
         try:
             event: DomainEvent = event_class.json_form().read(fields)
         except pydantic.ValidationError as error:

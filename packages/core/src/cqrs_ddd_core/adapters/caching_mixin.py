@@ -1,7 +1,7 @@
 """Mixin that adds a cache to a repository: ``class Orders(CachingMixin, Base)``."""
 
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from ..domain.aggregate import ID, AggregateRoot
 from ..ports import IRepository, IVersionedCache, UnitOfWork
@@ -16,6 +16,9 @@ class CachingMixin(IRepository[T, ID], Generic[T, ID]):
 
     Call ``use_cache`` once; until then the repository works without a cache.
     """
+
+    tenant_free_methods: ClassVar[frozenset[str]] = frozenset({"use_cache"})
+    """Methods that ``MultitenantMixin`` need not limit."""
 
     _states: AggregateCache[T] | None = None
 

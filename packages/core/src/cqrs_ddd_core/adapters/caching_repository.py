@@ -145,15 +145,17 @@ class AggregateCache(Generic[T]):
     async def _change(
         self, keys: Sequence[str], uow: UnitOfWork | None, work: Callable[[], Awaitable[R]]
     ) -> R:
-        await self._values.drop(keys)
+        # The hook may run after the request context has ended.
+        drop = bind_request(partial(self._values.drop, keys))
+        await drop()
         active = uow or get_current_uow()
         if active is not None:
-            active.on_commit(partial(self._values.drop, keys))
+            active.on_commit(drop)
             return await work()
         try:
             return await work()
         finally:
-            await self._values.drop(keys)
+            await drop()
 
 
 class CachingRepository(IBulkRepository[T, ID], Generic[T, ID]):

@@ -1,14 +1,15 @@
 """Mixin that limits a repository to one tenant: ``class Orders(MultitenantMixin, Base)``."""
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from ..context import get_tenant_id
 from ..domain import ID, AggregateRoot, IQueryOptions, ISpecification
-from ..ports import IRepository, SearchResult, UnitOfWork
-from ..primitives.exceptions import InvalidOperationError
+from ..ports import IBulkRepository, IRepository, SearchResult, UnitOfWork
+from ..primitives.exceptions import ConfigError, InvalidOperationError
 
 T = TypeVar("T", bound=AggregateRoot)
 
@@ -35,13 +36,29 @@ class TenantSpecification(ISpecification):
 class MultitenantMixin(IRepository[T, ID], Generic[T, ID]):
     """Repository mixin that reads and changes only aggregates of the request's tenant.
 
-    The aggregates have a ``tenant_id``; a new aggregate without one gets the tenant of the request,
-    unless the save fails.
+    It comes before the repository that it limits: ``class Orders(MultitenantMixin,
+    SQLAlchemyRepository)``. The aggregates have a ``tenant_id``; a new aggregate without one gets
+    the tenant of the request, unless the save fails.
+
+    A class behind the mixin has no public methods that the mixin does not limit, unless the
+    subclass overrides them, or the class names them in ``tenant_free_methods``, since they read and
+    change no aggregates.
 
     Raises:
+        ConfigError: the class definition puts a repository before the mixin, or a method of a class
+            behind it is not limited.
         InvalidOperationError: the request has no tenant, the aggregate has another tenant, or a
             stored aggregate has lost its tenant.
     """
+
+    tenant_free_methods: ClassVar[frozenset[str]] = frozenset()
+    """Public methods of a class that read and change no aggregates."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        place = cls.__mro__.index(MultitenantMixin)
+        _ensure_first(cls, cls.__mro__[:place])
+        _ensure_limited(cls, cls.__mro__[place + 1 :])
 
     def build_tenant_specification(
         self, tenant_id: str, specification: ISpecification[T] | None
@@ -109,6 +126,40 @@ class MultitenantMixin(IRepository[T, ID], Generic[T, ID]):
         return await super().search(criteria, uow)  # type: ignore[safe-super]
 
 
+def _ensure_first(cls: type, before: Sequence[type]) -> None:
+    """Raise ``ConfigError`` if a repository precedes the mixin, which then limits nothing."""
+    for each in before:
+        if issubclass(each, IRepository) and not issubclass(each, MultitenantMixin):
+            raise ConfigError(
+                f"{cls.__name__} would not be limited to a tenant, since {each.__name__} comes "
+                f"before MultitenantMixin; write class {cls.__name__}(MultitenantMixin, "
+                f"{each.__name__})"
+            )
+
+
+def _ensure_limited(cls: type, behind: Sequence[type]) -> None:
+    """Raise ``ConfigError`` for public methods behind the mixin that reach it by no override."""
+    names = {
+        name: each.__name__
+        for each in behind
+        if not issubclass(IBulkRepository, each)  # Its own methods call those of the mixin.
+        for name, value in vars(each).items()
+        if inspect.isfunction(value)
+        and not name.startswith("_")
+        and name not in vars(each).get("tenant_free_methods", ())
+        and getattr(cls, name) is value
+        and "__isabstractmethod__" not in vars(value)
+    }
+    if names:
+        owner, methods = next(iter(names.values())), ", ".join(sorted(names))
+        raise ConfigError(
+            f"{cls.__name__} would not be limited to a tenant: MultitenantMixin does not know "
+            f"{methods} of {owner}; override them in {cls.__name__}, name methods that read and "
+            f"change no aggregates in {owner}.tenant_free_methods, or leave the mixin out if "
+            f"{owner} limits itself, as an event-sourced repository does by its event store"
+        )
+
+
 def _get_tenant() -> str:
     tenant_id = get_tenant_id()
     if tenant_id is None:
@@ -146,10 +197,7 @@ def _ensure_owner(entity: AggregateRoot, tenant_id: str) -> None:
             "tenant_id was removed; keep the tenant_id that was loaded"
         )
     if owner not in (None, tenant_id):
-        raise InvalidOperationError(
-            f"{entity.aggregate_type} {entity.id} belongs to another tenant than the request; "
-            "save it in a request of its own tenant"
-        )
+        raise InvalidOperationError.other_owner(entity.aggregate_type, entity.id)
 
 
 def _get_owner(entity: AggregateRoot) -> object:

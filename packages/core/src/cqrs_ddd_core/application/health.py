@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from ..context import system_tenant
 from ..ports import IBackend, OutboxBacklog, StoredHeartbeat
 from ..primitives.background_service import BackgroundService, ServiceState, ServiceStatus
 from ..spi.system_clock import SystemClock
@@ -113,13 +114,14 @@ class _Answer:
 
 async def _ask(backend: IBackend, waiters: Sequence[IPositionWaiter]) -> _Answer:
     lag: dict[str, ILag] = {}
-    for waiter in waiters:
-        lag.update(await waiter.measure_lag())
-    return _Answer(
-        await heartbeats.get_store(backend).list_heartbeats(),
-        await backend.background.outbox.get_backlog(),
-        lag,
-    )
+    with system_tenant():
+        for waiter in waiters:
+            lag.update(await waiter.measure_lag())
+        return _Answer(
+            await heartbeats.get_store(backend).list_heartbeats(),
+            await backend.background.outbox.get_backlog(),
+            lag,
+        )
 
 
 async def _get_answer(asking: asyncio.Task[_Answer], timeout: float) -> _Answer:

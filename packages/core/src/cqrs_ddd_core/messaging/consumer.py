@@ -10,6 +10,7 @@ from ..instrumentation import hooks
 from ..ports import OutboxMessage, UnitOfWork
 from ..primitives import exceptions
 from ..spi.inbox import compute_fingerprint, get_inbox
+from ..spi.tenancy import open_request
 
 
 class InboxConsumer:
@@ -43,9 +44,13 @@ class InboxConsumer:
         self._uow_factory = uow_factory
 
     async def __call__(self, message: OutboxMessage) -> None:
-        """Handle the message in a unit of work, unless the inbox has recorded it."""
+        """Handle the message in a unit of work, unless the inbox has recorded it.
+
+        The unit of work runs in the request context of the tenant and the user that the metadata
+        of the message name.
+        """
         scope = correlation_scope(message.correlation_id or None, message.message_id)
-        with scope, self._open_span(message):
+        with scope, open_request(message.metadata), self._open_span(message):
             await self._consume(message)
 
     async def _consume(self, message: OutboxMessage) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import NoReturn
 
+from ..context import system_tenant
 from ..ports import IClock, IMessagePublisher, IQueueSignal, IWorkerLifecycle
 from ..ports.outbox import OUTBOX_CHANNEL, ILeasedOutbox, OutboxLease, OutboxMessage
 from ..primitives import exceptions as errors
@@ -14,6 +15,7 @@ from ..primitives import id_generator, shielding
 from ..primitives.background_service import BackgroundService, Loops
 from ..primitives.retry import ExponentialBackoffPolicy, RetryPolicy
 from ..spi.system_clock import SystemClock
+from ..spi.tenancy import open_tenant
 from ..spi.waiters import wait_for_notification
 
 logger = logging.getLogger(__name__)
@@ -49,6 +51,8 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
     crash repeats it instead of losing it, and its id stays the same. A message that fails blocks
     its partition, is retried by the ``retry`` policy, and then becomes a dead letter. If no message
     can be published because the broker seems to be down, the relay waits and counts no try.
+
+    A relay publishes the messages of all tenants, each in the request context of its tenant.
 
     Args:
         outbox: outbox to publish.
@@ -108,7 +112,8 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
         Raises:
             MessagingError: the broker seems to be down.
         """
-        published, _ = await self._process(await self._claim(), claims_next=False)
+        with system_tenant():
+            published, _ = await self._process(await self._claim(), claims_next=False)
         return published
 
     async def drain(self) -> int:
@@ -118,13 +123,20 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
             MessagingError: the broker seems to be down.
         """
         total, batch = 0, None
-        while True:
-            published, batch = await self._process(batch or await self._claim(), claims_next=True)
-            if not published:
-                return total
-            total += published
+        with system_tenant():
+            while True:
+                published, batch = await self._process(
+                    batch or await self._claim(), claims_next=True
+                )
+                if not published:
+                    return total
+                total += published
 
     async def _run(self) -> None:
+        with system_tenant():
+            await self._publish_batches()
+
+    async def _publish_batches(self) -> None:
         failures, batch = 0, None
         # If the relay stops with a claimed batch, one more round releases it.
         while batch is not None or not self.is_stopping:
@@ -190,6 +202,10 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
 
     async def _publish(self, lease: OutboxLease, batch: _Batch) -> _Outcome:
         """Publish the messages of a lease in order, up to a failure; return the result."""
+        with open_tenant(lease.tenant_id):
+            return await self._publish_in_order(lease, batch)
+
+    async def _publish_in_order(self, lease: OutboxLease, batch: _Batch) -> _Outcome:
         published: list[str] = []
         for message in lease.messages:
             if self.is_stopping or self._clock.monotonic() >= batch.deadline:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from ..ports import ILeasedLock, ILockedMessage, ILockLease, IMiddleware, Next, ResourceIdentifier
 from ..primitives import exceptions
+from ..spi.tenancy import get_row_tenant
 
 
 class CriticalSection:
@@ -60,7 +61,8 @@ class _Held:
     """Locks that the running command and its nested commands hold."""
 
     locks: AsyncExitStack
-    resources: set[ResourceIdentifier] = field(default_factory=set)
+    resources: set[tuple[str, ResourceIdentifier]] = field(default_factory=set)
+    """Locked resources, each with its tenant."""
     is_open: bool = True
 
 
@@ -110,9 +112,11 @@ class LockingMiddleware(IMiddleware):
     async def _acquire_missing(self, held: _Held, message: Any) -> None:
         if not isinstance(message, ILockedMessage):
             return
-        missing = set(message.lock_keys()) - held.resources
+        tenant_id = get_row_tenant(f"lock the resources of {type(message).__name__}")
+        missing = {(tenant_id, each) for each in message.lock_keys()} - held.resources
         if missing:
-            section = CriticalSection(self._lock, missing, timeout=self._timeout, ttl=self._ttl)
+            resources = [resource for _, resource in missing]
+            section = CriticalSection(self._lock, resources, timeout=self._timeout, ttl=self._ttl)
             await held.locks.enter_async_context(section)
             held.resources |= missing
 

@@ -6,7 +6,13 @@ from typing import Protocol, runtime_checkable
 
 @runtime_checkable
 class IBlobStorage(Protocol):
-    """Storage of bytes by key, written and replaced as a whole."""
+    """Storage of bytes by key, written and replaced as a whole.
+
+    Each tenant has its own keys.
+
+    Raises:
+        InvalidOperationError: the call is inside ``system_tenant``.
+    """
 
     @abstractmethod
     async def save(self, key: str, content: bytes, *, content_type: str | None = None) -> None:

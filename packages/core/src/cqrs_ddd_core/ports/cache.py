@@ -9,7 +9,10 @@ from typing import Any, Protocol, runtime_checkable
 class ICacheService(Protocol):
     """Cache of values by key.
 
-    ``ttl`` is the time to live in seconds; None means no limit.
+    Each tenant has its own keys. ``ttl`` is the time to live in seconds; None means no limit.
+
+    Raises:
+        InvalidOperationError: a call that names a key is inside ``system_tenant``.
     """
 
     @abstractmethod
@@ -29,7 +32,7 @@ class ICacheService(Protocol):
 
     @abstractmethod
     async def clear(self) -> None:
-        """Delete all values."""
+        """Delete all values of the tenant, or of all tenants inside ``system_tenant``."""
         ...
 
 

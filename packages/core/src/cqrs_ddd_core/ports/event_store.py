@@ -143,7 +143,17 @@ class StoredEvent:
 
 @runtime_checkable
 class IEventStore(Protocol):
-    """Store of event streams, with one order over the events of all streams."""
+    """Store of event streams, with one order over the events of all streams.
+
+    A stream belongs to the tenant of the request that appends to it, and calls that name a stream
+    concern the tenant of the running request. Reads over all streams return the events of all
+    tenants inside ``system_tenant``, otherwise those of the own tenant. The ``tenant_id`` in the
+    metadata of a stored event is the tenant of its row. Positions have no tenant.
+
+    Raises:
+        InvalidOperationError: a call that names a stream is inside ``system_tenant``, or the
+            metadata of an event to append name another tenant.
+    """
 
     @abstractmethod
     async def append(self, stored_event: StoredEvent) -> None:

@@ -43,7 +43,13 @@ class InboxEntry:
 
 @runtime_checkable
 class IInbox(Protocol):
-    """Record of handled messages, written in the transaction of their effects."""
+    """Record of handled messages, written in the transaction of their effects.
+
+    The same message id of two tenants is two messages.
+
+    Raises:
+        InvalidOperationError: the call is inside ``system_tenant``.
+    """
 
     @abstractmethod
     async def register(

@@ -36,7 +36,11 @@ class ILockedMessage(Protocol):
 
 @runtime_checkable
 class ILockStrategy(Protocol):
-    """Locks by the name of a resource."""
+    """Locks by the name of a resource; two tenants lock the same name independently.
+
+    Raises:
+        InvalidOperationError: the call is inside ``system_tenant``.
+    """
 
     @abstractmethod
     async def acquire(

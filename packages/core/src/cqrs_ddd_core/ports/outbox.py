@@ -125,7 +125,16 @@ class OutboxMessage:
 
 @runtime_checkable
 class IOutboxStorage(Protocol):
-    """Storage of outbox messages."""
+    """Storage of outbox messages, each of the tenant of the request that saves it.
+
+    A message id belongs to one tenant, and calls that name an id concern the tenant of the running
+    request. Messages and leases of all tenants are handed out inside ``system_tenant``, otherwise
+    those of the own tenant. The metadata of a stored message name its tenant.
+
+    Raises:
+        InvalidOperationError: a call that saves or names a message is inside ``system_tenant``, or
+            the metadata of a message name another tenant.
+    """
 
     @abstractmethod
     async def save_messages(
@@ -174,11 +183,13 @@ class OutboxLease:
         epoch: number that grows with every claim of the key, so that a relay that lost its lease
             cannot mark messages.
         messages: messages to publish, the oldest first.
+        tenant_id: tenant of the messages, "" without one.
     """
 
     key: str
     epoch: int
     messages: Sequence[OutboxMessage]
+    tenant_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,8 +215,9 @@ class OutboxBacklog:
 class ILeasedOutbox(IOutboxStorage, Protocol):
     """Outbox that several relays share.
 
-    A lease covers one key: a partition key, or the key of a single message without one. A key is
-    free unless a relay has leased it, its retry time lies ahead, or a dead letter blocks it.
+    A lease covers one key of one tenant: a partition key, or the key of a single message without
+    one. A key is free unless a relay has leased it, its retry time lies ahead, or a dead letter
+    blocks it.
     """
 
     @abstractmethod

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
 Turn = asyncio.Future[None]
@@ -20,11 +20,11 @@ class KeyedQueue(Generic[C]):
     """
 
     def __init__(self, on_turn: Callable[[C], object] | None = None) -> None:
-        self.current: dict[str, C] = {}
+        self.current: dict[Hashable, C] = {}
         self._on_turn = on_turn
-        self._waiting: dict[str, deque[tuple[Turn, C]]] = {}
+        self._waiting: dict[Hashable, deque[tuple[Turn, C]]] = {}
 
-    def try_enter(self, key: str, caller: C) -> bool:
+    def try_enter(self, key: Hashable, caller: C) -> bool:
         """Take the turn until ``leave`` if it is free; return whether it was."""
         if key in self.current:
             return False
@@ -32,7 +32,7 @@ class KeyedQueue(Generic[C]):
         return True
 
     async def wait_turn(
-        self, key: str, caller: C, wait: Callable[[Turn], Awaitable[object]]
+        self, key: Hashable, caller: C, wait: Callable[[Turn], Awaitable[object]]
     ) -> bool:
         """Queue behind the caller that has the turn, and return whether the turn came.
 
@@ -56,7 +56,7 @@ class KeyedQueue(Generic[C]):
             if not waiting and self._waiting.get(key) is waiting:
                 del self._waiting[key]
 
-    def leave(self, key: str) -> None:
+    def leave(self, key: Hashable) -> None:
         """Pass the turn to the caller that has waited longest."""
         waiting = self._waiting.get(key)
         if not waiting:

@@ -4,12 +4,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from ..ports.clock import IClock
 from ..primitives.exceptions import InvalidOperationError, LeaseLostError
 from ..primitives.shielding import OwnCancellation, run_to_completion, timeout_after
 from .system_clock import SystemClock
+from .tenancy import get_row_tenant
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +19,31 @@ LONGEST = 1e9
 _RENEWALS_PER_TTL = 3
 _RETRIES_PER_TTL = 20
 """Number of tries per ttl after a renewal without a reply."""
+
+
+class LockName(NamedTuple):
+    """Name of a lock, as text only the name of its resource.
+
+    Attributes:
+        tenant_id: tenant that locks the resource, "" without one.
+        resource: name of the resource.
+    """
+
+    tenant_id: str
+    resource: str
+
+    def __str__(self) -> str:
+        return self.resource
+
+
+def name_lock(resource: str) -> LockName:
+    """Return the name of the lock of a resource for the tenant of the running request.
+
+    Raises:
+        InvalidOperationError: the call is inside ``system_tenant``.
+    """
+    return LockName(get_row_tenant(f"lock {resource}"), resource)
+
 
 Renew = Callable[[], Awaitable[bool]]
 """Function that renews the lease for its whole ttl; it returns False if the lease is lost."""

@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from secrets import token_hex
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from pydantic_core import from_json
 from redis.asyncio import Redis
@@ -15,8 +16,8 @@ from redis.client import NEVER_DECODE
 from cqrs_ddd_core.ports.cache import IVersionedCache
 from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.primitives.exceptions import CacheError, ConfigError
+from cqrs_ddd_core.spi import system_clock, tenancy
 from cqrs_ddd_core.spi.caching import cache_validation as validation
-from cqrs_ddd_core.spi.system_clock import SystemClock
 
 from .circuit_breaker import CircuitBreaker, PendingInvalidations
 from .driver import Argument, Script, execute_with_timeout, get_execute, load_script
@@ -81,7 +82,10 @@ class RedisCacheService(IVersionedCache):
         self._fill_script = load_script(client, "caching", "fill.lua")
         self._set_script = load_script(client, "caching", "set.lua")
         self._breaker = CircuitBreaker(
-            self._repeat, pause=pause, clock=clock or SystemClock(), on_failure=on_failure
+            self._repeat,
+            pause=pause,
+            clock=clock or system_clock.SystemClock(),
+            on_failure=on_failure,
         )
 
     async def get(self, key: str) -> Any | None:
@@ -92,10 +96,11 @@ class RedisCacheService(IVersionedCache):
         """Return the values by key, without cache misses; send one MGET."""
         validation.ensure_keys(keys)
         distinct = list(dict.fromkeys(keys))
+        own = _add_tenant(distinct, "read the cache")
         if not distinct:
             return {}
         # MGET even for one key: it returns nil for a value of another type, where GET would fail.
-        command: list[Argument] = ["MGET", *self._names(distinct, "v")]
+        command: list[Argument] = ["MGET", *self._names(own, "v")]
         reading = self._breaker.execute(f"read {_label(distinct)}", lambda: self._execute(*command))
         contents: Sequence[bytes | None] = await self._await(reading, [])
         pairs = zip(distinct, contents, strict=False)
@@ -107,10 +112,11 @@ class RedisCacheService(IVersionedCache):
         validation.ensure_key(key)
         validation.ensure_ttl([key], ttl)
         content = validation.encode_cached_value(key, value)
-        keys = [*self._names([key], "vl"), self._generation]
+        own = _add_tenant([key], "write to the cache")
+        keys = [*self._names(own, "vl"), self._generation]
         arguments: list[Argument] = [content, self._to_milliseconds(ttl)]
         setting = self._breaker.execute_change(
-            f"set {key}", lambda: self._write(keys, arguments), [key], includes_write=True
+            f"set {key}", lambda: self._write(keys, arguments), own, includes_write=True
         )
         await self._await(setting, None)
 
@@ -134,15 +140,23 @@ class RedisCacheService(IVersionedCache):
     async def delete_many(self, keys: Sequence[str]) -> None:
         """Delete values and void their fill leases by one UNLINK; a failure leaves them pending."""
         validation.ensure_keys(keys)
+        own = _add_tenant(keys, "invalidate cached values")
         if keys:
             deleting = self._breaker.execute_change(
-                f"delete {_label(keys)}", lambda: self._unlink(keys), keys
+                f"delete {_label(keys)}", lambda: self._unlink(own), own
             )
             await self._await(deleting, None)
 
     async def clear(self) -> None:
-        """Delete all keys of the namespace, found by SCAN, after voiding all fill leases."""
-        clearing = self._breaker.execute_change("clear the cache", self._unlink_all, None)
+        """Delete the keys of the tenant, found by SCAN, after voiding all fill leases.
+
+        Inside ``system_tenant`` it deletes all keys of the namespace.
+        """
+        tenant_id = tenancy.get_visible_tenant()
+        prefix = "" if tenant_id is None else _prefix(tenant_id)
+        clearing = self._breaker.execute_change(
+            "clear the cache", lambda: self._unlink_all(prefix), None
+        )
         await self._await(clearing, None)
 
     async def lease_fill(self, key: str, ttl: float) -> str | None:
@@ -160,9 +174,10 @@ class RedisCacheService(IVersionedCache):
         validation.ensure_keys(keys)
         validation.ensure_ttl(keys, ttl)
         tokens = {key: token_hex(16) for key in keys}
+        own = _add_tenant(tokens, "lease keys of the cache")
         if not tokens:
             return {}
-        names = [*self._names(tokens, "l"), self._generation]
+        names = [*self._names(own, "l"), self._generation]
         milliseconds = max(1, int(min(ttl, _UNLIMITED) * 1000))
         arguments: list[Argument] = [milliseconds, token_hex(16), *tokens.values()]
         leasing = self._breaker.execute(
@@ -190,9 +205,10 @@ class RedisCacheService(IVersionedCache):
         encode = validation.encode_cached_value
         contents = {key: encode(key, value) for key, value in values.items()}
         filled = [key for key in contents if leases[key]]
+        own = _add_tenant(filled, "fill the cache")
         if not filled:
             return ()
-        names = [*self._names(filled, "vl"), self._generation]
+        names = [*self._names(own, "vl"), self._generation]
         fills = [(leases[key], contents[key], self._to_milliseconds(ttl)) for key in filled]
         arguments: list[Argument] = [part for fill in fills for part in fill]
         filling = self._breaker.execute(
@@ -222,13 +238,13 @@ class RedisCacheService(IVersionedCache):
             for begin in range(0, len(keys), _BATCH):
                 await self._unlink(keys[begin : begin + _BATCH])
 
-    async def _unlink_all(self) -> None:
+    async def _unlink_all(self, prefix: str = "") -> None:
         # First the generation, or a fill that has been sent could arrive after the deletion.
         await self._renew_generation()
-        escaped = re.sub(r"([\\*?\[\]])", r"\\\1", self._namespace)
+        escaped, own = (re.sub(r"([\\*?\[\]])", r"\\\1", e) for e in (self._namespace, prefix))
         cursor: bytes | int = 0
         while True:
-            scan = ("SCAN", cursor, "MATCH", f"{escaped}:[vl]:*", "COUNT", _BATCH)
+            scan = ("SCAN", cursor, "MATCH", f"{escaped}:[vl]:{own}*", "COUNT", _BATCH)
             cursor, names = await self._execute(*scan)
             if names:
                 await self._execute("UNLINK", *names)
@@ -252,7 +268,10 @@ class RedisCacheService(IVersionedCache):
         return await execute_with_timeout(sending, self._response_timeout)
 
     def _names(self, keys: Iterable[str], kinds: str) -> list[bytes]:
-        """Return the names in Redis of values (kind v), leases (kind l) or both."""
+        """Return the names in Redis of values (kind v), leases (kind l) or both.
+
+        Each key begins with its tenant.
+        """
         return [f"{self._namespace}:{kind}:{key}".encode() for key in keys for kind in kinds]
 
     def _to_milliseconds(self, ttl: float | None) -> int:
@@ -260,6 +279,17 @@ class RedisCacheService(IVersionedCache):
         if ttl is None or ttl >= _UNLIMITED:
             return 0
         return max(1, int(ttl * 1000 * (1 - self._jitter * self._random())))
+
+
+def _prefix(tenant_id: str) -> str:
+    # Quoted, so that the first colon ends the tenant.
+    return f"{quote(tenant_id, safe='')}:"
+
+
+def _add_tenant(keys: Iterable[str], operation: str) -> list[str]:
+    """Return the keys behind the tenant of the running request."""
+    prefix = _prefix(tenancy.get_row_tenant(operation))
+    return [prefix + key for key in keys]
 
 
 def _ensure(is_valid: bool, variable: str, rule: str, value: object) -> None:

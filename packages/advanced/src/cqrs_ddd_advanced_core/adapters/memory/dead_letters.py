@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from cqrs_ddd_core.adapters.memory import transaction as transactions
 from cqrs_ddd_core.ports import StreamId, UnitOfWork
+from cqrs_ddd_core.spi.tenancy import ensure_visible, get_row_tenant, get_visible_tenant
 
 from ...exceptions import UnknownDeadLetterError
 from ...ports.dead_letters import DeadLetter, DeadLetterCount, DeadLetterState, IDeadLetterStore
@@ -15,6 +16,8 @@ from ...spi.checks import ensure_page_limit
 
 Place = tuple[str, int]
 """Key of a dead letter: projection and position."""
+Stream = tuple[str, str, StreamId]
+"""Projection, tenant and stream."""
 DeadLetters = dict[Place, DeadLetter]
 Step = Callable[[DeadLetters], None]
 
@@ -28,24 +31,27 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
     async def add(self, dead_letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
         """Add dead letters at the commit, after the requests of operators until then."""
         given = sorted(dead_letters, key=_place_of)
+        for each in given:
+            ensure_visible(each.tenant_id, f"the dead letter at position {each.position}")
         async with transactions.join_transaction(uow, "add dead letters", writes=True) as active:
             self._changes(active).add(lambda rows: _add(rows, given))
 
     async def remove(self, dead_letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
         """Remove processed dead letters at the commit; skip missing dead letters."""
-        places = [_place_of(each) for each in dead_letters]
+        places, tenant_id = [_place_of(each) for each in dead_letters], get_visible_tenant()
         async with transactions.join_transaction(uow, "remove dead letters", writes=True) as active:
-            self._changes(active).add(lambda rows: _remove(rows, places))
+            self._changes(active).add(lambda rows: _remove(rows, places, tenant_id))
 
     async def blocked_streams(
         self, projection: str, streams: Collection[StreamId], *, uow: UnitOfWork | None = None
     ) -> set[StreamId]:
         """Return the given streams that have failed or waiting dead letters."""
+        place = projection, get_row_tenant("read blocked streams")
         async with transactions.join_transaction(uow, "read blocked streams") as active:
             blocked = {
                 each.stream
                 for each in self._changes(active).read().values()
-                if each.projection == projection and _blocks(each)
+                if (each.projection, each.tenant_id) == place and _blocks(each)
             }
             return blocked & set(streams)
 
@@ -54,17 +60,18 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
     ) -> list[DeadLetter]:
         """Return the dead letters to retry, with the changes of this transaction."""
         ensure_page_limit(limit)
+        tenant_id = get_visible_tenant()
         async with transactions.join_transaction(uow, "read retryable dead letters") as active:
-            found = self._changes(active).read().values()
+            found = _select(self._changes(active).read(), tenant_id)
         due: list[DeadLetter] = []
-        blocked: set[StreamId] = set()
+        blocked: set[Stream] = set()
         for each in sorted(found, key=_place_of):
             if each.projection != projection:
                 continue
-            if each.is_due and each.stream not in blocked:
+            if each.is_due and _stream_key(each) not in blocked:
                 due.append(each)
             elif _blocks(each):
-                blocked.add(each.stream)
+                blocked.add(_stream_key(each))
         return due[:limit]
 
     async def list_dead_letters(
@@ -72,11 +79,12 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
     ) -> list[DeadLetter]:
         """Return the committed dead letters, by position."""
         ensure_page_limit(limit)
+        tenant_id = get_visible_tenant()
         await asyncio.sleep(0)
         found = sorted(
             (
                 each
-                for each in self._dead_letters.values()
+                for each in _select(self._dead_letters, tenant_id)
                 if projection in (None, each.projection) and each.position > after
             ),
             key=lambda each: (each.position, each.projection),
@@ -85,47 +93,51 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
 
     async def count_dead_letters(self) -> Mapping[str, DeadLetterCount]:
         """Count the committed dead letters of each projection."""
+        tenant_id = get_visible_tenant()
         await asyncio.sleep(0)
         found: dict[str, list[DeadLetter]] = {}
-        for each in self._dead_letters.values():
+        for each in _select(self._dead_letters, tenant_id):
             found.setdefault(each.projection, []).append(each)
         return {
             projection: DeadLetterCount(
                 dead_letters=len(dead_letters),
-                blocked_streams=len({each.stream for each in filter(_blocks, dead_letters)}),
+                blocked_streams=len(set(map(_stream_key, filter(_blocks, dead_letters)))),
             )
             for projection, dead_letters in found.items()
         }
 
     async def retry(self, projection: str, position: int) -> None:
         """Request a retry of a dead letter and of its stream, at once."""
+        tenant_id = get_visible_tenant()
         await asyncio.sleep(0)
-        found = self._get(projection, position)
+        found = self._get(projection, position, tenant_id)
         if _blocks(found):
             _make_due(self._dead_letters, filter(_blocks, self._list_stream(found)))
         _make_due(self._dead_letters, [found])
 
     async def discard(self, projection: str, position: int) -> None:
         """Delete a dead letter, and request a retry of the dead letters that wait behind it."""
+        tenant_id = get_visible_tenant()
         await asyncio.sleep(0)
-        found = self._get(projection, position)
+        found = self._get(projection, position, tenant_id)
         del self._dead_letters[_place_of(found)]
         if found.state is DeadLetterState.POISON:
             _make_due(self._dead_letters, filter(_is_waiting, self._list_stream(found)))
 
     async def replace(self, projection: str, by: str, *, uow: UnitOfWork) -> None:
         """Move the dead letters of ``by`` to ``projection`` at the commit."""
+        tenant_id = get_visible_tenant()
         async with transactions.join_transaction(
             uow, "replace dead letters", writes=True
         ) as active:
-            self._changes(active).add(lambda rows: _replace(rows, projection, by))
+            self._changes(active).add(lambda rows: _replace(rows, projection, by, tenant_id))
 
     def _changes(self, uow: transactions.InMemoryTransaction) -> _Changes:
         return uow.change_set(self, lambda: _Changes(self._dead_letters))
 
-    def _get(self, projection: str, position: int) -> DeadLetter:
+    def _get(self, projection: str, position: int, tenant_id: str | None) -> DeadLetter:
         found = self._dead_letters.get((projection, position))
-        if found is None:
+        if found is None or tenant_id not in (None, found.tenant_id):
             raise UnknownDeadLetterError.not_found(projection, position)
         return found
 
@@ -162,8 +174,13 @@ def _place_of(dead_letter: DeadLetter) -> Place:
     return dead_letter.projection, dead_letter.position
 
 
-def _stream_key(dead_letter: DeadLetter) -> tuple[str, StreamId]:
-    return dead_letter.projection, dead_letter.stream
+def _stream_key(dead_letter: DeadLetter) -> Stream:
+    return dead_letter.projection, dead_letter.tenant_id, dead_letter.stream
+
+
+def _select(rows: DeadLetters, tenant_id: str | None) -> list[DeadLetter]:
+    """Return the dead letters of a tenant, or of all tenants for None."""
+    return [each for each in rows.values() if tenant_id in (None, each.tenant_id)]
 
 
 def _blocks(dead_letter: DeadLetter) -> bool:
@@ -185,9 +202,10 @@ def _add(rows: DeadLetters, added: Sequence[DeadLetter]) -> None:
     _make_due(rows, [e for e in added if _is_waiting(e) and _stream_key(e) not in blocked])
 
 
-def _remove(rows: DeadLetters, places: Iterable[Place]) -> None:
+def _remove(rows: DeadLetters, places: Iterable[Place], tenant_id: str | None) -> None:
     for place in places:
-        rows.pop(place, None)
+        if place in rows and tenant_id in (None, rows[place].tenant_id):
+            del rows[place]
 
 
 def _make_due(rows: DeadLetters, dead_letters: Iterable[DeadLetter]) -> None:
@@ -195,9 +213,12 @@ def _make_due(rows: DeadLetters, dead_letters: Iterable[DeadLetter]) -> None:
         rows[_place_of(each)] = replace(each, is_due=True)
 
 
-def _replace(rows: DeadLetters, projection: str, by: str) -> None:
+def _replace(rows: DeadLetters, projection: str, by: str, tenant_id: str | None) -> None:
     if projection == by:
         return
-    _remove(rows, [place for place in rows if place[0] == projection])
-    for place in [place for place in rows if place[0] == by]:
-        rows[projection, place[1]] = replace(rows.pop(place), projection=projection)
+    own = _select(rows, tenant_id)
+    _remove(rows, [_place_of(each) for each in own if each.projection == projection], tenant_id)
+    for each in own:
+        if each.projection == by:
+            del rows[_place_of(each)]
+            rows[projection, each.position] = replace(each, projection=projection)

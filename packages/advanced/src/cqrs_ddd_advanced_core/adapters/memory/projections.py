@@ -9,6 +9,7 @@ from cqrs_ddd_core import ConcurrencyError, IQueryOptions, SearchResult, UnitOfW
 from cqrs_ddd_core.adapters.memory import transaction as transactions
 from cqrs_ddd_core.spi.checks import ensure_searchable, ensure_whole_objects
 from cqrs_ddd_core.spi.querying import AllOf, build_predicate, get_specification, select_page
+from cqrs_ddd_core.spi.tenancy import ensure_all_tenants, get_row_tenant, get_visible_tenant
 
 from ...exceptions import ProjectionStoreError
 from ...ports.persistence import Condition
@@ -17,6 +18,8 @@ from ...spi import documents as spi
 from ...spi.document_fields import DocumentFields
 from .transaction_locks import TransactionLocks
 
+Place = tuple[str, str]
+"""Tenant and document id."""
 Rows = Iterable[spi.EncodedDocument]
 
 
@@ -59,13 +62,14 @@ class InMemoryProjectionStore(IProjectionStore):
     ) -> None:
         """Store documents at the commit; all of them are checked before one is written."""
         spi.ensure_collection_name(collection)
+        tenant_id = get_row_tenant(f"write to {collection}")
         async with transactions.join_transaction(
             uow, f"write to {collection}", writes=True
         ) as active:
             changes = self._changes(active)
             target = changes.get_collection(collection)
             rows = {
-                doc_id: spi.encode_document(collection, doc_id, doc, target.fields)
+                (tenant_id, doc_id): spi.encode_document(collection, doc_id, doc, target.fields)
                 for doc_id, doc in docs.items()
             }
             changes.write(target, rows)
@@ -81,10 +85,11 @@ class InMemoryProjectionStore(IProjectionStore):
     ) -> dict[str, JsonDocument]:
         """Return the documents that exist, with the changes of this transaction."""
         spi.ensure_collection_name(collection)
+        tenant_id = get_row_tenant(f"read {collection}")
         async with transactions.join_transaction(uow, f"read {collection}") as active:
             changes = self._changes(active)
             get = changes.create_getter(changes.get_collection(collection))
-            found = ((doc_id, get(doc_id)) for doc_id in spi.filter_doc_ids(doc_ids))
+            found = ((doc_id, get((tenant_id, doc_id))) for doc_id in spi.filter_doc_ids(doc_ids))
             return {doc_id: row.decode() for doc_id, row in found if row is not None}
 
     async def find(
@@ -94,6 +99,7 @@ class InMemoryProjectionStore(IProjectionStore):
         spi.ensure_collection_name(collection)
         ensure_searchable(criteria)
         ensure_whole_objects(criteria)
+        tenant_id = get_row_tenant(f"search {collection}")
         async with transactions.join_transaction(uow, f"search {collection}") as active:
             _build_selection(criteria, self._changes(active).get_collection(collection))
 
@@ -101,7 +107,7 @@ class InMemoryProjectionStore(IProjectionStore):
             async with transactions.join_transaction(uow, f"search {collection}") as active:
                 changes = self._changes(active)
                 target = changes.get_collection(collection)
-                return _build_selection(criteria, target)(changes.list_rows(target))
+                return _build_selection(criteria, target)(changes.list_rows(target, tenant_id))
 
         async def fetch(count: int | None = None) -> list[JsonDocument]:
             return [row.decode() for row in (await search(criteria))[:count]]
@@ -125,40 +131,45 @@ class InMemoryProjectionStore(IProjectionStore):
     ) -> None:
         """Delete documents at the commit."""
         spi.ensure_collection_name(collection)
+        tenant_id = get_row_tenant(f"delete from {collection}")
+        gone = dict.fromkeys((tenant_id, doc_id) for doc_id in spi.filter_doc_ids(doc_ids))
         async with transactions.join_transaction(
             uow, f"delete from {collection}", writes=True
         ) as active:
             changes = self._changes(active)
-            gone = dict.fromkeys(spi.filter_doc_ids(doc_ids))
             changes.write(changes.get_collection(collection), gone)
 
     async def truncate_collection(self, collection: str, *, uow: UnitOfWork | None = None) -> None:
-        """Delete all documents at the commit."""
+        """Delete the documents of the tenant, or of all inside ``system_tenant``, at the commit."""
         spi.ensure_collection_name(collection)
+        tenant_id = get_visible_tenant()
         async with transactions.join_transaction(
             uow, f"truncate {collection}", writes=True
         ) as active:
             changes = self._changes(active)
-            changes.truncate(changes.get_collection(collection))
+            changes.truncate(changes.get_collection(collection), tenant_id)
 
     async def drop_collection(self, collection: str, *, uow: UnitOfWork) -> None:
-        """Delete the collection at the commit."""
+        """Delete the collection, with the documents of all tenants, at the commit."""
         spi.ensure_collection_name(collection)
+        ensure_all_tenants(f"drop {collection}")
         async with transactions.join_transaction(uow, f"drop {collection}", writes=True) as active:
             self._changes(active).drop(collection)
 
     async def lock(self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork) -> None:
         """Lock ids in sorted order, so that two transactions cannot deadlock within one call."""
         spi.ensure_collection_name(collection)
+        tenant_id = get_row_tenant(f"lock documents of {collection}")
         async with transactions.join_transaction(
             uow, f"lock documents of {collection}", writes=True
         ) as active:
             self._changes(active).get_collection(collection)
             for doc_id in sorted(spi.filter_doc_ids(doc_ids)):
-                await self._locks.acquire((collection, doc_id), active)
+                await self._locks.acquire((collection, tenant_id, doc_id), active)
 
     async def replace_collection(self, collection: str, by: str, *, uow: UnitOfWork) -> None:
-        """Give ``collection`` the documents and fields of ``by`` at the commit."""
+        """Give ``collection`` the fields and all documents of ``by`` at the commit."""
+        ensure_all_tenants(f"replace {collection}")
         spi.ensure_collection_name(collection)
         spi.ensure_collection_name(by)
         spi.ensure_other_collection(collection, by)
@@ -172,11 +183,11 @@ class InMemoryProjectionStore(IProjectionStore):
 
 
 class _Collection:
-    """Rows by id; compared by identity, since a collection may get another name."""
+    """Rows by tenant and id; compared by identity, since a collection may get another name."""
 
     def __init__(self, fields: DocumentFields) -> None:
         self.fields = fields
-        self.rows: dict[str, spi.EncodedDocument] = {}
+        self.rows: dict[Place, spi.EncodedDocument] = {}
         # Specifications are evaluated against instances of this class.
         annotations = {name: each.kind | None for name, each in fields.items()}
         self.row_type = type("Document", (), {"__annotations__": {DOC_ID: str, **annotations}})
@@ -189,8 +200,7 @@ class _Changes(transactions.ChangeSet):
         self._collections = collections
         self._names: dict[str, _Collection | None] = {}
         self._replaced: dict[str, _Collection | None] = {}
-        self._written: dict[_Collection, dict[str, spi.EncodedDocument | None]] = {}
-        self._truncated: set[_Collection] = set()
+        self._written: dict[_Collection, dict[Place, spi.EncodedDocument | None]] = {}
 
     def get_collection(self, name: str) -> _Collection:
         found = self._names[name] if name in self._names else self._collections.get(name)
@@ -198,24 +208,25 @@ class _Changes(transactions.ChangeSet):
             raise ProjectionStoreError.no_collection(name)
         return found
 
-    def create_getter(self, collection: _Collection) -> Callable[[str], spi.EncodedDocument | None]:
+    def create_getter(
+        self, collection: _Collection
+    ) -> Callable[[Place], spi.EncodedDocument | None]:
         written = self._written.get(collection, {})
-        committed = {} if collection in self._truncated else collection.rows
-        return lambda doc_id: written[doc_id] if doc_id in written else committed.get(doc_id)
+        return lambda place: written[place] if place in written else collection.rows.get(place)
 
-    def list_rows(self, collection: _Collection) -> Rows:
-        committed = {} if collection in self._truncated else collection.rows
-        rows = {**committed, **self._written.get(collection, {})}
-        return [row for row in rows.values() if row is not None]
+    def list_rows(self, collection: _Collection, tenant_id: str) -> Rows:
+        rows = {**collection.rows, **self._written.get(collection, {})}
+        own = (row for place, row in rows.items() if place[0] == tenant_id)
+        return [row for row in own if row is not None]
 
     def write(
-        self, collection: _Collection, rows: Mapping[str, spi.EncodedDocument | None]
+        self, collection: _Collection, rows: Mapping[Place, spi.EncodedDocument | None]
     ) -> None:
         self._written.setdefault(collection, {}).update(rows)
 
-    def truncate(self, collection: _Collection) -> None:
-        self._truncated.add(collection)
-        self._written.pop(collection, None)
+    def truncate(self, collection: _Collection, tenant_id: str | None) -> None:
+        places = {**collection.rows, **self._written.get(collection, {})}
+        self.write(collection, {each: None for each in places if tenant_id in (None, each[0])})
 
     def drop(self, name: str) -> None:
         self._replaced.setdefault(name, self._collections.get(name))
@@ -231,18 +242,16 @@ class _Changes(transactions.ChangeSet):
         for name, before in self._replaced.items():
             if self._collections.get(name) is not before:
                 raise ConcurrencyError.changed_concurrently(f"collection {name}")
-        if not {*self._collections.values()} >= {*self._written, *self._truncated}:
+        if not {*self._collections.values()} >= self._written.keys():
             raise ConcurrencyError.changed_concurrently("a collection with new documents")
 
     def apply(self) -> None:
-        for collection in self._truncated:
-            collection.rows.clear()
         for collection, rows in self._written.items():
-            for doc_id, row in rows.items():
+            for place, row in rows.items():
                 if row is None:
-                    collection.rows.pop(doc_id, None)
+                    collection.rows.pop(place, None)
                 else:
-                    collection.rows[doc_id] = row
+                    collection.rows[place] = row
         for name, found in self._names.items():
             if found is None:
                 self._collections.pop(name, None)

@@ -16,6 +16,7 @@ from cqrs_ddd_core.testing.faults import cancel_sweep
 
 from ...exceptions import UnknownDeadLetterError
 from ...ports.dead_letters import DeadLetter, DeadLetterCount, DeadLetterState, IDeadLetterStore
+from .tenancy import DeadLetterTenancyContract
 
 NewUnitOfWork = Callable[[], UnitOfWork]
 
@@ -26,7 +27,7 @@ POISON, WAITING, SKIPPED = (
 )
 
 
-class DeadLetterStoreContract:
+class DeadLetterStoreContract(DeadLetterTenancyContract):
     """Contract of ``IDeadLetterStore``.
 
     Your test class provides two fixtures: ``dead_letters``, an empty store, and ``new_uow``, a

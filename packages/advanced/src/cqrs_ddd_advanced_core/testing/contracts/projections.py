@@ -29,9 +29,12 @@ from .documents import (
 )
 from .projection_collections import CollectionsContract
 from .projection_search import ProjectionSearchContract
+from .tenancy import ProjectionTenancyContract
 
 
-class ProjectionStoreContract(CollectionsContract, ProjectionSearchContract):
+class ProjectionStoreContract(
+    CollectionsContract, ProjectionSearchContract, ProjectionTenancyContract
+):
     """Contract of ``IProjectionStore``.
 
     Your test class provides these fixtures: ``store``, the store under test; ``new_uow``, a

@@ -13,11 +13,12 @@ from cqrs_ddd_core.testing.assertions import UNSTORABLE_IDS, raises
 from cqrs_ddd_core.testing.faults import cancel_sweep
 
 from ...ports.snapshots import ISnapshotStore, Snapshot
+from .tenancy import SnapshotTenancyContract
 
 NewUnitOfWork = Callable[[], UnitOfWork]
 
 
-class SnapshotStoreContract:
+class SnapshotStoreContract(SnapshotTenancyContract):
     """Contract of ``ISnapshotStore``.
 
     Your test class provides two fixtures: ``snapshots``, the store under test, and ``new_uow``, a

@@ -5,6 +5,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import islice
 from operator import attrgetter
 
 from pydantic_core import from_json
@@ -12,13 +13,16 @@ from pydantic_core import from_json
 from ...ports import EVENTS_CHANNEL, ExpectedVersion, IEventLog, StoredEvent, StreamId, UnitOfWork
 from ...primitives import exceptions as errors
 from ...primitives.copying import copy_mutable
-from ...spi import checks, json_fidelity
+from ...spi import checks, event_pages, json_fidelity, tenancy
 from .queue_signal import InMemoryQueueSignal
 from .transaction import ChangeSet, InMemoryTransaction, join_transaction
 
 _position = attrgetter("position")
 _version = attrgetter("version")
 _occurred_at = attrgetter("occurred_at")
+
+Place = tuple[str, StreamId]
+"""Tenant and stream."""
 
 
 class InMemoryEventStore(IEventLog):
@@ -51,8 +55,11 @@ class InMemoryEventStore(IEventLog):
         If another transaction stores one of the versions first, the commit of this one raises
         ``OptimisticConcurrencyError``.
         """
+        tenant_id = tenancy.get_row_tenant("append events")
         async with join_transaction(self._uow, "append events", writes=True) as active:
-            self._get_changes(active).append([_convert_to_json(event) for event in events])
+            self._get_changes(active).append(
+                [_convert_to_json(event, tenant_id) for event in events]
+            )
 
     async def append_to_stream(
         self,
@@ -63,13 +70,14 @@ class InMemoryEventStore(IEventLog):
     ) -> int:
         """Append events numbered from the end of the stream; return the last version."""
         stream.ensure_storable()
+        tenant_id = tenancy.get_row_tenant(f"append to {stream}")
         async with join_transaction(self._uow, "append to a stream", writes=True) as active:
             changes = self._get_changes(active)
-            actual = changes.find_version(stream)
+            actual = changes.find_version((tenant_id, stream))
             checks.ensure_expected_version(stream, expected_version, actual)
             numbered = [
                 replace(
-                    _convert_to_json(event),
+                    _convert_to_json(event, tenant_id),
                     aggregate_type=stream[0],
                     aggregate_id=stream[1],
                     version=v,
@@ -87,24 +95,27 @@ class InMemoryEventStore(IEventLog):
         aggregate_type: str | None = None,
     ) -> list[StoredEvent]:
         """Return the events of an aggregate, with the events of the unit of work."""
+        tenant_id = tenancy.get_row_tenant(f"read the events of {aggregate_id}")
         async with join_transaction(self._uow, "read events") as active:
             changes = self._get_changes(active)
             if aggregate_type is None:
-                types = changes.find_types(aggregate_id)
+                types = changes.find_types((tenant_id, aggregate_id))
                 if len(types) > 1:
                     raise errors.AmbiguousStreamError.shared_id(aggregate_id, types)
                 if not types:
                     return []
                 (aggregate_type,) = types
-            return changes.read(StreamId(aggregate_type, aggregate_id), after_version)
+            stream = StreamId(aggregate_type, aggregate_id)
+            return changes.read((tenant_id, stream), after_version)
 
     async def get_streams(
         self, streams: Collection[StreamId], *, after_version: int = 0
     ) -> dict[StreamId, list[StoredEvent]]:
         """Return the events of several streams, with the events of the unit of work."""
+        tenant_id = tenancy.get_row_tenant("read streams")
         async with join_transaction(self._uow, "read streams") as active:
-            changes = self._get_changes(active)
-            return {stream: changes.read(stream, after_version) for stream in streams}
+            read = self._get_changes(active).read
+            return {stream: read((tenant_id, stream), after_version) for stream in streams}
 
     async def get_events_after(self, position: int, limit: int = 1000) -> list[StoredEvent]:
         """Return the next committed events, in the order of their positions."""
@@ -114,11 +125,9 @@ class InMemoryEventStore(IEventLog):
         self, event_types: Collection[str], *, after: int = 0, limit: int = 1000
     ) -> list[StoredEvent]:
         """Return the next committed events of some types, in the order of their positions."""
-        pages = [
-            await self._read_page(self._log.by_type.get(event_type, []), after, limit)
-            for event_type in set(event_types)
-        ]
-        return sorted((event for page in pages for event in page), key=_position)[:limit]
+        by_type = self._log.by_type
+        found = [event for each in set(event_types) for event in by_type.get(each, ())]
+        return await self._read_page(sorted(found, key=_position), after, limit)
 
     async def get_events_between(
         self, start: datetime, end: datetime, *, after: int = 0, limit: int = 1000
@@ -129,14 +138,9 @@ class InMemoryEventStore(IEventLog):
         last = bisect_left(by_time, end, key=_occurred_at)
         return await self._read_page(sorted(by_time[first:last], key=_position), after, limit)
 
-    async def stream_after(
-        self, position: int, *, batch_size: int = 500
-    ) -> AsyncIterator[StoredEvent]:
+    def stream_after(self, position: int, *, batch_size: int = 500) -> AsyncIterator[StoredEvent]:
         """Yield committed events up to the present end, ``batch_size`` in memory."""
-        while batch := await self.get_events_after(position, batch_size):
-            for event in batch:
-                yield event
-            position = batch[-1].position or 0
+        return event_pages.stream_pages(self.get_events_after, position, batch_size)
 
     async def latest_position(self) -> int:
         """Return the highest committed position."""
@@ -166,9 +170,11 @@ class InMemoryEventStore(IEventLog):
         self, events: list[StoredEvent], after: int, limit: int
     ) -> list[StoredEvent]:
         checks.ensure_page_limit(limit)
+        tenant_id = tenancy.get_visible_tenant()
         await asyncio.sleep(0)
-        first = bisect_right(events, after, key=_position)
-        return [_copy(event) for event in events[first : first + limit]]
+        later = islice(events, bisect_right(events, after, key=_position), None)
+        visible = (e for e in later if tenant_id is None or _tenant_of(e) == tenant_id)
+        return [_copy(event) for event in islice(visible, limit)]
 
     def _get_changes(self, uow: InMemoryTransaction) -> "_AppendedEvents":
         return uow.change_set(self._log, lambda: _AppendedEvents(self._log))
@@ -180,10 +186,10 @@ class _Log:
     def __init__(self, signal: InMemoryQueueSignal) -> None:
         self.signal = signal
         self.events: list[StoredEvent] = []
-        self.streams: dict[StreamId, list[StoredEvent]] = {}
-        self.versions: set[tuple[StreamId, int]] = set()
-        self.types: dict[str, set[str]] = {}
-        self.ids: set[str] = set()
+        self.streams: dict[Place, list[StoredEvent]] = {}
+        self.versions: set[tuple[Place, int]] = set()
+        self.types: dict[tuple[str, str], set[str]] = {}
+        self.ids: set[tuple[str, str]] = set()
         self.by_type: dict[str, list[StoredEvent]] = {}
         self.by_time: list[StoredEvent] = []
         self.latest = 0
@@ -196,11 +202,13 @@ class _Log:
 
     def add(self, events: Sequence[StoredEvent]) -> None:
         for event in events:
+            tenant_id, place = _tenant_of(event), _place_of(event)
             self.events.append(event)
-            insort(self.streams.setdefault(event.stream, []), event, key=_version)
-            self.versions.add((event.stream, event.version))
-            self.types.setdefault(event.aggregate_id, set()).add(event.aggregate_type)
-            self.ids.add(event.event_id)
+            insort(self.streams.setdefault(place, []), event, key=_version)
+            self.versions.add((place, event.version))
+            types = self.types.setdefault((tenant_id, event.aggregate_id), set())
+            types.add(event.aggregate_type)
+            self.ids.add((tenant_id, event.event_id))
             self.by_type.setdefault(event.event_type, []).append(event)
             insort(self.by_time, event, key=_occurred_at)
             self.latest = event.position or 0
@@ -214,50 +222,48 @@ class _AppendedEvents(ChangeSet):
     def __init__(self, log: _Log) -> None:
         self._log = log
         self._events: list[StoredEvent] = []
-        self._streams: dict[StreamId, list[StoredEvent]] = {}
-        self._types: dict[str, set[str]] = {}
-        self._ids: set[str] = set()
-        self._versions: set[tuple[StreamId, int]] = set()
+        self._streams: dict[Place, list[StoredEvent]] = {}
+        self._types: dict[tuple[str, str], set[str]] = {}
+        self._ids: set[tuple[str, str]] = set()
+        self._versions: set[tuple[Place, int]] = set()
 
     def append(self, events: Sequence[StoredEvent]) -> None:
         """Append all events, or none."""
-        ids: set[str] = set()
-        versions: set[tuple[StreamId, int]] = set()
+        ids: set[tuple[str, str]] = set()
+        versions: set[tuple[Place, int]] = set()
         for event in events:
-            place = (event.stream, event.version)
-            if place in versions or place in self._versions or place in self._log.versions:
+            version = (_place_of(event), event.version)
+            if version in versions or version in self._versions or version in self._log.versions:
                 raise self._build_version_error(event)
-            if (
-                event.event_id in ids
-                or event.event_id in self._ids
-                or event.event_id in self._log.ids
-            ):
+            event_id = (_tenant_of(event), event.event_id)
+            if event_id in ids or event_id in self._ids or event_id in self._log.ids:
                 raise errors.DuplicateEventError.already_stored(event.event_type, event.event_id)
-            ids.add(event.event_id)
-            versions.add(place)
+            ids.add(event_id)
+            versions.add(version)
         self._ids |= ids
         self._versions |= versions
         self._events += events
         for event in events:
-            insort(self._streams.setdefault(event.stream, []), event, key=_version)
-            self._types.setdefault(event.aggregate_id, set()).add(event.aggregate_type)
+            insort(self._streams.setdefault(_place_of(event), []), event, key=_version)
+            types = self._types.setdefault((_tenant_of(event), event.aggregate_id), set())
+            types.add(event.aggregate_type)
 
     def _build_version_error(self, event: StoredEvent) -> errors.OptimisticConcurrencyError:
-        actual = self.find_version(event.stream)
+        actual = self.find_version(_place_of(event))
         return errors.OptimisticConcurrencyError.version_taken(
             str(event.stream), event.version, actual
         )
 
-    def find_version(self, stream: StreamId) -> int:
-        own, committed = self._streams.get(stream), self._log.streams.get(stream)
+    def find_version(self, place: Place) -> int:
+        own, committed = self._streams.get(place), self._log.streams.get(place)
         return max(own[-1].version if own else 0, committed[-1].version if committed else 0)
 
-    def find_types(self, aggregate_id: str) -> set[str]:
-        committed = self._log.types.get(aggregate_id, set())
-        return committed | self._types.get(aggregate_id, set())
+    def find_types(self, place: tuple[str, str]) -> set[str]:
+        """Return the types of the streams of a tenant and an aggregate id."""
+        return self._log.types.get(place, set()) | self._types.get(place, set())
 
-    def read(self, stream: StreamId, after_version: int) -> list[StoredEvent]:
-        parts = self._log.streams.get(stream, []), self._streams.get(stream, [])
+    def read(self, place: Place, after_version: int) -> list[StoredEvent]:
+        parts = self._log.streams.get(place, []), self._streams.get(place, [])
         committed, own = (part[bisect_right(part, after_version, key=_version) :] for part in parts)
         found = sorted(committed + own, key=_version) if own else committed
         return [_copy(event) for event in found]
@@ -265,9 +271,9 @@ class _AppendedEvents(ChangeSet):
     def check(self) -> None:
         # Another transaction may have committed since these events were appended.
         for event in self._events:
-            if (event.stream, event.version) in self._log.versions:
+            if (_place_of(event), event.version) in self._log.versions:
                 raise self._build_version_error(event)
-            if event.event_id in self._log.ids:
+            if (_tenant_of(event), event.event_id) in self._log.ids:
                 raise errors.DuplicateEventError.already_stored(event.event_type, event.event_id)
 
     def apply(self) -> int | None:
@@ -281,13 +287,20 @@ class _AppendedEvents(ChangeSet):
             self._log.draw_position()
 
 
-def _convert_to_json(event: StoredEvent) -> StoredEvent:
-    """Return the event as readers see it, with payload and metadata decoded from JSON."""
-    return replace(
-        event,
-        payload=_decode_as_stored(event, event.payload),
-        metadata=_decode_as_stored(event, event.metadata),
-    )
+def _convert_to_json(event: StoredEvent, tenant_id: str) -> StoredEvent:
+    """Return the event as readers see it: decoded from JSON, with its tenant in the metadata."""
+    tenancy.ensure_own_metadata(event.metadata, tenant_id, f"{event.event_type} {event.event_id}")
+    metadata = _decode_as_stored(event, event.metadata)
+    tenancy.set_metadata_tenant(metadata, tenant_id)
+    return replace(event, payload=_decode_as_stored(event, event.payload), metadata=metadata)
+
+
+def _tenant_of(event: StoredEvent) -> str:
+    return tenancy.get_metadata_tenant(event.metadata)
+
+
+def _place_of(event: StoredEvent) -> Place:
+    return _tenant_of(event), event.stream
 
 
 def _copy(event: StoredEvent) -> StoredEvent:

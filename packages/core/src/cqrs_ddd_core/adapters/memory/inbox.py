@@ -8,11 +8,12 @@ from pydantic_core import from_json
 from ...ports import IInbox, InboxEntry, UnitOfWork
 from ...primitives.copying import copy_mutable
 from ...primitives.exceptions import InboxError
+from ...spi import tenancy
 from ...spi.json_fidelity import encode_json
 from .transaction import ChangeSet, InMemoryTransaction, join_transaction
 
-Place = tuple[str, str]
-"""Consumer and message id."""
+Place = tuple[str, str, str]
+"""Tenant, consumer and message id."""
 
 
 class InMemoryInbox(IInbox):
@@ -31,7 +32,7 @@ class InMemoryInbox(IInbox):
     ) -> InboxEntry | None:
         """Record a message and return None, or return its entry; wait for an open recording."""
         entry = InboxEntry(consumer, message_id, fingerprint)
-        place = consumer, message_id
+        place = tenancy.get_row_tenant("register a message"), consumer, message_id
         async with join_transaction(uow, "register a message", writes=True) as active:
             changes = self._get_changes(active)
             while place in self._open and place not in changes.entries:
@@ -48,7 +49,7 @@ class InMemoryInbox(IInbox):
         self, consumer: str, message_id: str, outcome: object, uow: UnitOfWork | None = None
     ) -> None:
         """Store the outcome as JSON, in the transaction of the effects."""
-        place = consumer, message_id
+        place = tenancy.get_row_tenant("store an outcome"), consumer, message_id
         encoded = encode_json(
             outcome, f"the outcome of message {message_id}", type_name=type(outcome).__name__
         )

@@ -10,6 +10,7 @@ from itertools import count
 from ...ports import IClock, ILeasedLock, ILockLease
 from ...primitives.exceptions import LeaseLostError, LockAcquisitionError
 from ...spi import keyed_queue, leases, system_clock
+from ...spi.leases import LockName
 
 
 @dataclass(slots=True, eq=False)
@@ -34,7 +35,7 @@ class InMemoryLockStrategy(ILeasedLock):
 
     async def acquire(self, resource: str, *, timeout: float = 10.0, ttl: float = 30.0) -> bool:
         """Wait in the queue of the resource; return whether the lock was granted in time."""
-        return await self._acquire(resource, timeout, ttl) is not None
+        return await self._acquire(leases.name_lock(resource), timeout, ttl) is not None
 
     async def release(self, resource: str) -> None:
         """Release the lock and grant it to the next waiter.
@@ -42,19 +43,20 @@ class InMemoryLockStrategy(ILeasedLock):
         Raises:
             LeaseLostError: the lock has expired, or another running task holds it.
         """
-        holder = self._find_holder(resource)
+        name = leases.name_lock(resource)
+        holder = self._find_holder(name)
         if holder is None:
             raise LeaseLostError.not_released(
                 resource, "it is not held: it was released, or its ttl ended"
             )
         if leases.is_of_another_live_task(holder.task):
             raise LeaseLostError.not_released(resource, f"{holder.task!r} holds it")
-        self._queue.leave(resource)
+        self._queue.leave(name)
 
     async def extend(self, resource: str, ttl: float) -> bool:
         """Extend the lock to ``ttl`` seconds from now; return False if the caller lost it."""
         leases.ensure_lockable(resource, ttl=ttl)
-        holder = self._find_holder(resource)
+        holder = self._find_holder(leases.name_lock(resource))
         if holder is None or leases.is_of_another_live_task(holder.task):
             return False
         holder.expires_at = self._clock.monotonic() + ttl
@@ -75,12 +77,13 @@ class InMemoryLockStrategy(ILeasedLock):
             LockAcquisitionError: the lock was not granted within ``timeout`` seconds.
             LeaseLostError: the lock was lost while the block ran.
         """
-        holder = await self._acquire(resource, timeout, ttl)
+        name = leases.name_lock(resource)
+        holder = await self._acquire(name, timeout, ttl)
         if holder is None:
             raise LockAcquisitionError.not_free(resource, timeout)
 
         async def renew() -> bool:
-            if self._find_holder(resource) is not holder:
+            if self._find_holder(name) is not holder:
                 return False
             holder.expires_at = self._clock.monotonic() + ttl
             return True
@@ -95,29 +98,29 @@ class InMemoryLockStrategy(ILeasedLock):
                 cancels=cancel_on_loss,
             ) as renewal:
                 yield leases.LockLease(resource, holder.token, renewal)
-            if self._find_holder(resource) is not holder:
+            if self._find_holder(name) is not holder:
                 renewal.lose()
         finally:
-            self._leave(resource, holder)
+            self._leave(name, holder)
 
-    async def _acquire(self, resource: str, timeout: float, ttl: float) -> _Holder | None:
-        leases.ensure_lockable(resource, ttl=ttl, timeout=timeout)
-        if self._find_holder(resource) is None:
+    async def _acquire(self, name: LockName, timeout: float, ttl: float) -> _Holder | None:
+        leases.ensure_lockable(name.resource, ttl=ttl, timeout=timeout)
+        if self._find_holder(name) is None:
             expires_at = self._clock.monotonic() + ttl
             holder = _Holder(asyncio.current_task(), ttl, next(self._tokens), expires_at)
-            self._queue.current[resource] = holder
+            self._queue.current[name] = holder
             return holder
         if not timeout:
             return None
         holder = _Holder(asyncio.current_task(), ttl)
-        wait = partial(self._wait, resource, self._clock.monotonic() + timeout)
-        return holder if await self._queue.wait_turn(resource, holder, wait) else None
+        wait = partial(self._wait, name, self._clock.monotonic() + timeout)
+        return holder if await self._queue.wait_turn(name, holder, wait) else None
 
-    async def _wait(self, resource: str, deadline: float, turn: keyed_queue.Turn) -> None:
+    async def _wait(self, name: LockName, deadline: float, turn: keyed_queue.Turn) -> None:
         while not turn.done() and (now := self._clock.monotonic()) < deadline:
-            holder = self._find_holder(resource)
+            holder = self._find_holder(name)
             await self._sleep(turn, min(deadline, holder.expires_at if holder else now) - now)
-            self._find_holder(resource)  # If the holder's ttl has ended, this passes the turn on.
+            self._find_holder(name)  # If the holder's ttl has ended, this passes the turn on.
 
     async def _sleep(self, turn: keyed_queue.Turn, seconds: float) -> None:
         if isinstance(self._clock, system_clock.SystemClock):
@@ -134,14 +137,14 @@ class InMemoryLockStrategy(ILeasedLock):
         holder.token = next(self._tokens)
         holder.expires_at = self._clock.monotonic() + holder.ttl
 
-    def _find_holder(self, resource: str) -> _Holder | None:
+    def _find_holder(self, name: LockName) -> _Holder | None:
         """Return the holder; if its ttl has ended, first pass the lock to the next waiter."""
-        holder = self._queue.current.get(resource)
+        holder = self._queue.current.get(name)
         if holder is not None and holder.expires_at <= self._clock.monotonic():
-            self._queue.leave(resource)
-            return self._queue.current.get(resource)
+            self._queue.leave(name)
+            return self._queue.current.get(name)
         return holder
 
-    def _leave(self, resource: str, holder: _Holder) -> None:
-        if self._queue.current.get(resource) is holder:
-            self._queue.leave(resource)
+    def _leave(self, name: LockName, holder: _Holder) -> None:
+        if self._queue.current.get(name) is holder:
+            self._queue.leave(name)

@@ -96,6 +96,39 @@ class InvalidOperationError(CQRSDDDError):
             "within one unit of work, or wrap an IBulkRepository"
         )
 
+    @classmethod
+    def covers_all_tenants(cls, operation: str) -> InvalidOperationError:
+        """Build the error for an ``operation`` on a key inside ``system_tenant``."""
+        return cls(
+            f"cannot {operation} inside system_tenant(), since the same key may exist in several "
+            "tenants; open request_context(tenant_id=...) for the tenant, or request_context() in "
+            "an application without tenants"
+        )
+
+    @classmethod
+    def needs_all_tenants(cls, operation: str) -> InvalidOperationError:
+        """Build the error for an ``operation`` on a whole table in the request of a tenant."""
+        return cls(
+            f"cannot {operation} in the request of a tenant, since it concerns the rows of all "
+            "tenants; run it inside system_tenant()"
+        )
+
+    @classmethod
+    def other_owner(cls, aggregate_type: str, entity_id: object) -> InvalidOperationError:
+        """Build the error for an aggregate of another tenant than the running request."""
+        return cls(
+            f"{aggregate_type} {entity_id} belongs to another tenant than the request; save it in "
+            "a request of its own tenant"
+        )
+
+    @classmethod
+    def other_tenant(cls, subject: str) -> InvalidOperationError:
+        """Build the error for a ``subject`` to store that names another tenant."""
+        return cls(
+            f"{subject} names another tenant_id than the running request; store it inside "
+            "request_context(tenant_id=...) of its tenant, or leave tenant_id out"
+        )
+
 
 class ConcurrentUseError(InvalidOperationError):
     """Two tasks use one unit of work at the same time.

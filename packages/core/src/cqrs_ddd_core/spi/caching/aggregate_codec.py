@@ -5,12 +5,12 @@ from typing import Any, Generic, TypeVar
 
 import pydantic
 
-from ...context import get_tenant_id
 from ...domain.aggregate import AggregateRoot
 from ...primitives.exceptions import ConfigError, DomainError, SerializationError
 from ...primitives.json_form import JsonForm
 from ..inbox import compute_fingerprint
 from ..json_fidelity import describe_reason, extract_shape
+from ..tenancy import get_row_tenant
 
 T = TypeVar("T", bound=AggregateRoot)
 
@@ -25,10 +25,14 @@ def build_key_prefix(type_: type, schema: object) -> str:
 
 
 def build_key(prefix: str, value_id: object) -> str:
-    """Return the key of one value, for the tenant of the running request."""
+    """Return the key of one value, for the tenant of the running request.
+
+    Raises:
+        InvalidOperationError: the call is inside ``system_tenant``.
+    """
     # Literals, or tenant "a" with id "b:c" would share a key with tenant "a:b" and id "c". The id
     # is text, so that a UUID and its text share a key, and one change invalidates both.
-    return f"{prefix}:{get_tenant_id()!r}:{str(value_id)!r}"
+    return f"{prefix}:{get_row_tenant('use a cached value')!r}:{str(value_id)!r}"
 
 
 class AggregateCodec(Generic[T]):

@@ -9,9 +9,10 @@ from ...ports.blob_storage import IBlobStorage
 from ...primitives.exceptions import InvalidOperationError
 from ..assertions import raises
 from ..faults import cancel_sweep
+from .tenancy import BlobStorageTenancyContract
 
 
-class BlobStorageContract:
+class BlobStorageContract(BlobStorageTenancyContract):
     """Contract of ``IBlobStorage``.
 
     Fixtures:

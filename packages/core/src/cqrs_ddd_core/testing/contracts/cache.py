@@ -10,9 +10,10 @@ from ...ports.cache import IVersionedCache
 from ...primitives.exceptions import InvalidOperationError, SerializationError
 from ..assertions import EXACT_JSON, raises
 from ..faults import cancel_sweep
+from .tenancy import CacheTenancyContract
 
 
-class CacheContract:
+class CacheContract(CacheTenancyContract):
     """Contract of ``IVersionedCache``.
 
     Fixtures:

@@ -23,6 +23,7 @@ from ...primitives.exceptions import (
 from ...primitives.id_generator import uuid4_text
 from ..assertions import EXACT_JSON, UNSTORABLE_IDS, raises
 from ..faults import cancel_sweep
+from .tenancy import EventStoreTenancyContract
 
 
 class UnitOfWorkWithEvents(Protocol):
@@ -54,7 +55,7 @@ class UnitOfWorkWithEvents(Protocol):
 NewUnitOfWork = Callable[[], UnitOfWorkWithEvents]
 
 
-class EventStoreContract:
+class EventStoreContract(EventStoreTenancyContract):
     """Contract of ``IEventLog``, an event store with expected versions and a global order.
 
     Fixtures:

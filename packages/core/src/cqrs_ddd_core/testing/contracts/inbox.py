@@ -10,11 +10,12 @@ from ...ports import IInbox, InboxEntry, UnitOfWork
 from ...primitives.exceptions import DuplicateCommandError, InboxError, SerializationError
 from ..assertions import EXACT_JSON, UNSTORABLE_IDS, raises
 from ..faults import cancel_sweep
+from .tenancy import InboxTenancyContract
 
 NewUnitOfWork = Callable[[], UnitOfWork]
 
 
-class InboxContract:
+class InboxContract(InboxTenancyContract):
     """Contract of ``IInbox``.
 
     Fixtures:

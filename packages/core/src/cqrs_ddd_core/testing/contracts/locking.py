@@ -11,9 +11,10 @@ from ...ports.locking import ILeasedLock
 from ...primitives.exceptions import InvalidOperationError, LeaseLostError, LockAcquisitionError
 from ..assertions import raises
 from ..faults import cancel_sweep
+from .tenancy import LockTenancyContract
 
 
-class LockContract:
+class LockContract(LockTenancyContract):
     """Contract of ``ILeasedLock``.
 
     Fixtures:

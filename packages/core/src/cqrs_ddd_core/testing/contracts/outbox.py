@@ -18,11 +18,12 @@ from ...primitives.exceptions import (
 from ..assertions import EXACT_JSON, UNSTORABLE_IDS, raises
 from ..faults import cancel_sweep
 from .event_store import AS_STORED, change_in_place, values_of
+from .tenancy import OutboxTenancyContract
 
 NewUnitOfWork = Callable[[], UnitOfWork]
 
 
-class OutboxContract:
+class OutboxContract(OutboxTenancyContract):
     """Contract of ``ILeasedOutbox``.
 
     Fixtures:
@@ -34,7 +35,7 @@ class OutboxContract:
         sent = message(
             "k",
             payload={"text": "naïve ☃", "list": [1, None]},
-            metadata={"tenant_id": "t"},
+            metadata={"user_id": "u"},
             correlation_id="r",
             causation_id="c",
         )

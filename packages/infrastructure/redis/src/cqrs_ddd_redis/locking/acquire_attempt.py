@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.primitives.exceptions import LockingError
+from cqrs_ddd_core.spi.leases import LockName
 
 
 @dataclass(eq=False, slots=True)
@@ -14,7 +15,7 @@ class AcquireAttempt:
     """State of one attempt to acquire a lock, which sleeps between its requests.
 
     Args:
-        resource: name of the lock.
+        name: name of the lock.
         owner: name of the attempt in Redis.
         ttl: seconds for which the lock is granted.
         deadline: end of the attempt, as the monotonic time of the clock.
@@ -22,7 +23,7 @@ class AcquireAttempt:
         is_notified: True if the lock may have been released since the last sleep.
     """
 
-    resource: str
+    name: LockName
     owner: str
     ttl: float
     deadline: float

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, LockingError
+from cqrs_ddd_core.spi.leases import LockName
 
 from .. import driver
 from ..pubsub import PubSubListener
@@ -79,10 +80,10 @@ class FifoRedisLockStrategy(RedisLockStrategy):
         self._extend_script = driver.load_script(client, "locking", "extend.lua")
 
     async def _try_acquire(
-        self, resource: str, owner: str, timeout: float, ttl: float
+        self, name: LockName, owner: str, timeout: float, ttl: float
     ) -> Grant | None:
         deadline = self._clock.monotonic() + timeout
-        attempt = FifoAttempt(resource, owner, ttl, deadline, waits=timeout > 0)
+        attempt = FifoAttempt(name, owner, ttl, deadline, waits=timeout > 0)
         self._attempts[owner] = attempt
         grant: Grant | None = None
         try:
@@ -95,7 +96,7 @@ class FifoRedisLockStrategy(RedisLockStrategy):
         finally:
             del self._attempts[owner]
             if grant is None and not attempt.is_rejected:
-                await self._clean_up(resource, owner)
+                await self._clean_up(name, owner)
 
     async def _wait(self, attempt: FifoAttempt) -> Grant | None:
         was_subscribed = self._listener.is_subscribed
@@ -128,8 +129,8 @@ class FifoRedisLockStrategy(RedisLockStrategy):
         requested_at = self._clock.monotonic()
         ttl, waits = to_milliseconds(attempt.ttl), int(attempt.waits)
         arguments = (attempt.owner, ttl, self._window, waits, attempt.ticket)
-        keys = [*self._keys(attempt.resource), self._tombstone(attempt.owner)]
-        reply = await self._execute("lock", attempt.resource, self._acquire_script(keys, arguments))
+        keys = [*self._keys(attempt.name), self._tombstone(attempt.owner)]
+        reply = await self._execute("lock", attempt.name, self._acquire_script(keys, arguments))
         if isinstance(reply, list):
             pause, attempt.ticket = reply
             attempt.pause = self._heartbeat if pause < 0 else min(pause / 1000, self._heartbeat)
@@ -140,9 +141,9 @@ class FifoRedisLockStrategy(RedisLockStrategy):
     async def _claim(self, attempt: FifoAttempt) -> Grant | None:
         """Confirm the provisional grant; return None if it has expired."""
         requested_at = self._clock.monotonic()
-        keys = self._keys(attempt.resource)[:2]
+        keys = self._keys(attempt.name)[:2]
         claiming = self._claim_script(keys, (attempt.owner, to_milliseconds(attempt.ttl)))
-        token = await self._execute("lock", attempt.resource, claiming)
+        token = await self._execute("lock", attempt.name, claiming)
         return self._build_grant(attempt, token, requested_at)
 
     def _build_grant(self, attempt: FifoAttempt, token: int, requested_at: float) -> Grant | None:
@@ -151,26 +152,26 @@ class FifoRedisLockStrategy(RedisLockStrategy):
             return None
         return Grant(attempt.owner, token, valid_until)
 
-    async def _extend(self, resource: str, owner: str, ttl: float) -> bool:
-        extending = self._extend_script(self._keys(resource)[:1], (owner, to_milliseconds(ttl)))
-        return bool(await self._execute("extend", resource, extending))
+    async def _extend(self, name: LockName, owner: str, ttl: float) -> bool:
+        extending = self._extend_script(self._keys(name)[:1], (owner, to_milliseconds(ttl)))
+        return bool(await self._execute("extend", name, extending))
 
-    async def _release(self, resource: str, owner: str) -> bool:
-        return await self._send_release(resource, owner, self._keys(resource))
+    async def _release(self, name: LockName, owner: str) -> bool:
+        return await self._send_release(name, owner, self._keys(name))
 
-    async def _release_uncertain(self, resource: str, owner: str) -> bool:
+    async def _release_uncertain(self, name: LockName, owner: str) -> bool:
         # A request may still arrive on another connection; the tombstone makes it fail.
-        keys = [*self._keys(resource), self._tombstone(owner)]
-        return await self._retry(lambda: self._send_release(resource, owner, keys))
+        keys = [*self._keys(name), self._tombstone(owner)]
+        return await self._retry(lambda: self._send_release(name, owner, keys))
 
-    async def _send_release(self, resource: str, owner: str, keys: Sequence[str]) -> bool:
+    async def _send_release(self, name: LockName, owner: str, keys: Sequence[str]) -> bool:
         try:
-            reply = await self._execute("release", resource, self._release_script(keys, (owner,)))
+            reply = await self._execute("release", name, self._release_script(keys, (owner,)))
         except BaseException:
             # The lost reply may have named a waiter of this process, for which the server has
             # published no message.
             for attempt in self._attempts.values():
-                if attempt.resource == resource:
+                if attempt.name == name:
                     attempt.notify()
             raise
         if isinstance(reply, list):
@@ -178,20 +179,20 @@ class FifoRedisLockStrategy(RedisLockStrategy):
             self._notify_owner(driver.decode_text(notified))
         return bool(reply)
 
-    async def _execute(self, operation: str, resource: str, command: driver.Command) -> Any:
+    async def _execute(self, operation: str, name: LockName, command: driver.Command) -> Any:
         try:
             return await driver.execute_with_timeout(command, self._response_timeout)
         except driver.FAILURES as error:
-            reason = driver.describe_error(f"{operation} {resource}", error)
-            raise LockingError(reason, resource=resource) from error
+            reason = driver.describe_error(f"{operation} {name}", error)
+            raise LockingError(reason, resource=str(name)) from error
 
     def _create_owner(self, ttl: float) -> str:
         # The scripts read the channel and the duration of a provisional grant from the name.
         granted = to_milliseconds(min(self._heartbeat, ttl))
         return f"{self._channel}/{super()._create_owner(ttl)}/{granted}"
 
-    def _keys(self, resource: str) -> list[str]:
-        lock = f"{self._namespace}:{{{resource}}}"
+    def _keys(self, name: LockName) -> list[str]:
+        lock = self._key(name)
         return [lock, f"{lock}:fence", f"{lock}:queue", f"{lock}:alive"]
 
     def _tombstone(self, owner: str) -> str:

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.primitives.exceptions import LockingError
 from cqrs_ddd_core.spi.keyed_queue import KeyedQueue
+from cqrs_ddd_core.spi.leases import LockName
 
 from ..pubsub import PubSubListener
 from .acquire_attempt import AcquireAttempt
@@ -115,11 +116,11 @@ class RedlockLockStrategy(RedisLockStrategy):
         self._extend_script = self._servers.load("extend.lua")
 
     async def _try_acquire(
-        self, resource: str, owner: str, timeout: float, ttl: float
+        self, name: LockName, owner: str, timeout: float, ttl: float
     ) -> Grant | None:
         deadline = self._clock.monotonic() + timeout
-        attempt = RedlockAttempt(resource, owner, ttl, deadline, majority=self._servers.majority)
-        lock = self._keys(resource)[0]
+        attempt = RedlockAttempt(name, owner, ttl, deadline, majority=self._servers.majority)
+        lock = self._keys(name)[0]
         waits = timeout > 0
         if waits and not (
             self._queue.try_enter(lock, attempt) or await self._wait_turn(lock, attempt)
@@ -127,7 +128,7 @@ class RedlockLockStrategy(RedisLockStrategy):
             # The first attempt in the queue knows whether the servers have failed.
             first = self._queue.current.get(lock)
             if first is not None and first.failure is not None:
-                raise LockingError(str(first.failure), resource=resource)
+                raise LockingError(str(first.failure), resource=str(name))
             return None
         try:
             grant = await self._request(attempt)
@@ -163,7 +164,7 @@ class RedlockLockStrategy(RedisLockStrategy):
             return grant
         except BaseException:
             if grant is not None:
-                await self._clean_up(attempt.resource, grant.owner)
+                await self._clean_up(attempt.name, grant.owner)
             raise
 
     async def _pause(self, attempt: RedlockAttempt, remaining: float) -> None:
@@ -182,7 +183,7 @@ class RedlockLockStrategy(RedisLockStrategy):
         Servers on which the lock is held record the channel, if it is passed.
         """
         owner = attempt.start_round()
-        keys = self._keys(attempt.resource)[: 2 + len(channel)]
+        keys = self._keys(attempt.name)[: 2 + len(channel)]
         ttl, proposal = to_milliseconds(attempt.ttl), self._propose_token()
         arguments: list[str | int] = [owner, ttl, proposal, _token_lifetime(attempt.ttl), *channel]
         reply: QuorumReply | None = None
@@ -202,7 +203,7 @@ class RedlockLockStrategy(RedisLockStrategy):
             return grant
         finally:
             if grant is None and (reply is None or self._may_have_granted(reply)):
-                await self._clean_up(attempt.resource, owner)
+                await self._clean_up(attempt.name, owner)
 
     def _record_reply(self, attempt: RedlockAttempt, reply: QuorumReply, granted: int) -> None:
         rejections = sorted(-value for value in reply.values if value is not None and value < 0)
@@ -213,7 +214,7 @@ class RedlockLockStrategy(RedisLockStrategy):
         attempt.held_for = rejections[attempt.majority - 1] / 1000 if is_held else math.inf
         attempt.failure = None
         if len(attempt.replied) < attempt.majority:
-            attempt.failure = self._no_majority("lock", attempt.resource, reply)
+            attempt.failure = self._no_majority("lock", attempt.name, reply)
 
     async def _raise_tokens(
         self, attempt: RedlockAttempt, owner: str, token: int, tokens: Sequence[int]
@@ -221,7 +222,7 @@ class RedlockLockStrategy(RedisLockStrategy):
         """Return whether every later majority includes a server with at least this token."""
         if tokens.count(token) >= attempt.majority:
             return True
-        keys = self._keys(attempt.resource)[:2]
+        keys = self._keys(attempt.name)[:2]
         arguments = (owner, token, _token_lifetime(attempt.ttl))
         reply = await self._servers.execute(self._raise_script, keys, arguments)
         return reply.values.count(1) >= attempt.majority
@@ -246,40 +247,40 @@ class RedlockLockStrategy(RedisLockStrategy):
     def _choose_token(self, tokens: Sequence[int]) -> int:
         return max(tokens)
 
-    async def _extend(self, resource: str, owner: str, ttl: float) -> bool:
+    async def _extend(self, name: LockName, owner: str, ttl: float) -> bool:
         valid_until = self._clock.monotonic() + self._validity(ttl)
-        keys = self._keys(resource)[:1]
+        keys = self._keys(name)[:1]
         reply = await self._servers.execute(
             self._extend_script, keys, (owner, to_milliseconds(ttl))
         )
-        is_held = self._is_confirmed(reply, "extend", resource)
+        is_held = self._is_confirmed(reply, "extend", name)
         return is_held and self._clock.monotonic() < valid_until
 
-    async def _release(self, resource: str, owner: str) -> bool:
-        lock, _, waiting = self._keys(resource)
+    async def _release(self, name: LockName, owner: str) -> bool:
+        lock, _, waiting = self._keys(name)
         reply = await self._servers.execute(self._release_script, (lock, waiting), (owner,))
-        return self._is_confirmed(reply, "release", resource)
+        return self._is_confirmed(reply, "release", name)
 
-    def _is_confirmed(self, reply: QuorumReply, operation: str, resource: str) -> bool:
+    def _is_confirmed(self, reply: QuorumReply, operation: str, name: LockName) -> bool:
         yes = reply.values.count(1)
         if yes >= self._servers.majority:
             return True
         if yes + reply.missing_count < self._servers.majority:
             return False
-        raise self._no_majority(operation, resource, reply)
+        raise self._no_majority(operation, name, reply)
 
-    def _no_majority(self, operation: str, resource: str, reply: QuorumReply) -> LockingError:
+    def _no_majority(self, operation: str, name: LockName, reply: QuorumReply) -> LockingError:
         reason = str(reply.failure) or type(reply.failure).__name__
         servers = len(reply.values)
         return LockingError(
-            f"cannot {operation} {resource}: {servers - reply.missing_count} of {servers} servers "
+            f"cannot {operation} {name}: {servers - reply.missing_count} of {servers} servers "
             f"replied, {self._servers.majority} must agree ({reason}); check that the Redis "
             "servers are running",
-            resource=resource,
+            resource=str(name),
         )
 
-    def _keys(self, resource: str) -> list[str]:
-        lock = f"{self._namespace}:{{{resource}}}"
+    def _keys(self, name: LockName) -> list[str]:
+        lock = self._key(name)
         return [lock, f"{lock}:fence", f"{lock}:waiting"]
 
     def _on_released(self, server: int, lock: str) -> None:

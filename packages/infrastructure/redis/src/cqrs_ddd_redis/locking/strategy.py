@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from types import TracebackType
+from urllib.parse import quote
 
 from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.ports.locking import ILeasedLock, ILockLease
@@ -59,7 +60,7 @@ class RedisLockStrategy(ILeasedLock):
         self._channel = f"{namespace}:waiters:{secrets.token_hex(8)}"
         self._response_timeout = response_timeout
         self._clock = clock or SystemClock()
-        self._holders: dict[str, Grant] = {}
+        self._holders: dict[leases.LockName, Grant] = {}
         self._max_holders = _MAX_HOLDERS
 
     async def acquire(self, resource: str, *, timeout: float = 10.0, ttl: float = 30.0) -> bool:
@@ -73,7 +74,7 @@ class RedisLockStrategy(ILeasedLock):
         Raises:
             LockingError: too few servers replied.
         """
-        return await self._acquire(resource, timeout, ttl) is not None
+        return await self._acquire(leases.name_lock(resource), timeout, ttl) is not None
 
     async def release(self, resource: str) -> None:
         """Release the lock of this process; repeat a failing request for ``response_timeout``.
@@ -82,23 +83,25 @@ class RedisLockStrategy(ILeasedLock):
             LeaseLostError: the lock has expired, or another live task holds it.
             LockingError: too few servers replied; the holder may release it again.
         """
-        holder = self._holders.get(resource)
+        name = leases.name_lock(resource)
+        holder = self._holders.get(name)
         reason = "its ttl has expired, or the server has lost its data"
         if holder is None:
             reason = "this process does not hold it: it was released, or never acquired"
         elif leases.is_of_another_live_task(holder.task):
             reason = f"{holder.task!r} holds it"
-        elif await self._end(resource, holder):
+        elif await self._end(name, holder):
             return
         raise errors.LeaseLostError.not_released(resource, reason)
 
     async def extend(self, resource: str, ttl: float) -> bool:
         """Let the lock expire ``ttl`` seconds from now; return False if it is not held here."""
         leases.ensure_lockable(resource, ttl=ttl)
-        holder = self._holders.get(resource)
+        name = leases.name_lock(resource)
+        holder = self._holders.get(name)
         if holder is None or leases.is_of_another_live_task(holder.task):
             return False
-        return await self._renew(resource, holder, ttl)
+        return await self._renew(name, holder, ttl)
 
     def hold(
         self,
@@ -119,39 +122,40 @@ class RedisLockStrategy(ILeasedLock):
         Raises:
             LockAcquisitionError: the lock was not free within ``timeout``.
         """
-        return _LockedBlock(self, resource, timeout, ttl, cancel_on_loss)
+        name = leases.name_lock(resource)
+        return _LockedBlock(self, name, timeout, ttl, cancel_on_loss)
 
-    async def _acquire(self, resource: str, timeout: float, ttl: float) -> Grant | None:
-        leases.ensure_lockable(resource, ttl=ttl, timeout=timeout)
+    async def _acquire(self, name: leases.LockName, timeout: float, ttl: float) -> Grant | None:
+        leases.ensure_lockable(name.resource, ttl=ttl, timeout=timeout)
         if self._validity(ttl) <= 0:
             raise errors.InvalidOperationError(
-                f"cannot lock {resource} for {ttl} s: it would expire before the server's reply; "
+                f"cannot lock {name} for {ttl} s: it would expire before the server's reply; "
                 "pass a ttl of at least 0.01 s"
             )
-        grant = await self._try_acquire(resource, self._create_owner(ttl), timeout, ttl)
+        grant = await self._try_acquire(name, self._create_owner(ttl), timeout, ttl)
         if grant is None:
             return None
         if len(self._holders) >= self._max_holders:
             self._drop_expired()
         grant.task = asyncio.current_task()
-        self._holders[resource] = grant
+        self._holders[name] = grant
         return grant
 
-    async def _end(self, resource: str, holder: Grant) -> bool:
+    async def _end(self, name: leases.LockName, holder: Grant) -> bool:
         """Release the lock, even if this task is cancelled, and return whether it was held."""
         try:
-            was_held = await self._retry(lambda: self._release(resource, holder.owner))
+            was_held = await self._retry(lambda: self._release(name, holder.owner))
         except asyncio.CancelledError:
-            self._drop(resource, holder)
-            await self._clean_up(resource, holder.owner)
+            self._drop(name, holder)
+            await self._clean_up(name, holder.owner)
             raise
         # After any other error the holder is kept, so that the caller can repeat the release.
-        self._drop(resource, holder)
+        self._drop(name, holder)
         return was_held
 
-    def _drop(self, resource: str, holder: Grant) -> None:
-        if self._holders.get(resource) is holder:
-            del self._holders[resource]
+    def _drop(self, name: leases.LockName, holder: Grant) -> None:
+        if self._holders.get(name) is holder:
+            del self._holders[name]
 
     def _drop_expired(self) -> None:
         """Remove expired holders, which tasks have acquired and never released."""
@@ -159,7 +163,7 @@ class RedisLockStrategy(ILeasedLock):
         self._holders = {key: held for key, held in self._holders.items() if held.valid_until > now}
         self._max_holders = max(_MAX_HOLDERS, 2 * len(self._holders))
 
-    async def _clean_up(self, resource: str, owner: str) -> None:
+    async def _clean_up(self, name: leases.LockName, owner: str) -> None:
         """Remove all traces of ``owner``, however often this task is cancelled.
 
         Traces on unreachable servers expire.
@@ -167,7 +171,7 @@ class RedisLockStrategy(ILeasedLock):
 
         async def clean_up() -> None:
             with suppress(errors.LockingError):
-                await self._release_uncertain(resource, owner)
+                await self._release_uncertain(name, owner)
 
         result = await run_to_completion(clean_up())
         if result.interruption is not None:
@@ -184,12 +188,18 @@ class RedisLockStrategy(ILeasedLock):
                     raise
                 await asyncio.sleep(_RETRY_PAUSE)
 
-    async def _renew(self, resource: str, holder: Grant, ttl: float) -> bool:
+    async def _renew(self, name: leases.LockName, holder: Grant, ttl: float) -> bool:
         requested_at = self._clock.monotonic()
-        if not await self._extend(resource, holder.owner, ttl):
+        if not await self._extend(name, holder.owner, ttl):
             return False
         holder.valid_until = requested_at + self._validity(ttl)
         return True
+
+    def _key(self, name: leases.LockName) -> str:
+        """Return the name of the lock in Redis; the braces keep all of its keys on one node."""
+        # Quoted, so that a tenant cannot be a part of another name.
+        tenant = f"{quote(name.tenant_id, safe='')}:" if name.tenant_id else ""
+        return f"{self._namespace}:{tenant}{{{name.resource}}}"
 
     def _validity(self, ttl: float) -> float:
         """Return the seconds of a ttl that remain in spite of clock drift.
@@ -203,22 +213,22 @@ class RedisLockStrategy(ILeasedLock):
 
     @abstractmethod
     async def _try_acquire(
-        self, resource: str, owner: str, timeout: float, ttl: float
+        self, name: leases.LockName, owner: str, timeout: float, ttl: float
     ) -> Grant | None:
         """Return the grant, or None and no trace of ``owner`` if the lock was not free in time."""
         ...
 
     @abstractmethod
-    async def _extend(self, resource: str, owner: str, ttl: float) -> bool: ...
+    async def _extend(self, name: leases.LockName, owner: str, ttl: float) -> bool: ...
 
     @abstractmethod
-    async def _release(self, resource: str, owner: str) -> bool:
+    async def _release(self, name: leases.LockName, owner: str) -> bool:
         """Remove ``owner`` from the lock and its queue, and return whether it held the lock."""
         ...
 
-    async def _release_uncertain(self, resource: str, owner: str) -> bool:
+    async def _release_uncertain(self, name: leases.LockName, owner: str) -> bool:
         """Release a lock although a request for it may still arrive after the release."""
-        return await self._release(resource, owner)
+        return await self._release(name, owner)
 
 
 @dataclass(eq=False)
@@ -226,27 +236,27 @@ class _LockedBlock(AbstractAsyncContextManager[ILockLease]):
     """Context manager under a lock; a generator would cost a tenth of the lock's time."""
 
     strategy: RedisLockStrategy
-    resource: str
+    name: leases.LockName
     timeout: float
     ttl: float
     cancels: bool
 
     async def __aenter__(self) -> ILockLease:
         strategy = self.strategy
-        holder = await strategy._acquire(self.resource, self.timeout, self.ttl)
+        holder = await strategy._acquire(self.name, self.timeout, self.ttl)
         if holder is None:
-            raise errors.LockAcquisitionError.not_free(self.resource, self.timeout)
+            raise errors.LockAcquisitionError.not_free(self.name.resource, self.timeout)
         self._holder = holder
         self._renewal = leases.LeaseRenewal(
-            self.resource,
-            lambda: strategy._renew(self.resource, holder, self.ttl),
+            self.name.resource,
+            lambda: strategy._renew(self.name, holder, self.ttl),
             ttl=strategy._validity(self.ttl),
             valid_until=lambda: holder.valid_until,
             clock=strategy._clock,
             cancels=self.cancels,
         )
         await self._renewal.__aenter__()
-        return leases.LockLease(self.resource, holder.fencing_token, self._renewal)
+        return leases.LockLease(self.name.resource, holder.fencing_token, self._renewal)
 
     async def __aexit__(
         self,
@@ -259,7 +269,7 @@ class _LockedBlock(AbstractAsyncContextManager[ILockLease]):
             await self._renewal.__aexit__(kind, error, traceback)
         finally:
             try:
-                was_held = await self.strategy._end(self.resource, self._holder)
+                was_held = await self.strategy._end(self.name, self._holder)
             except errors.LockingError as failure:
                 # The block has ended, and the renewal kept other callers from the lock until then.
                 logger.warning("%s; the lock expires with its ttl", failure)

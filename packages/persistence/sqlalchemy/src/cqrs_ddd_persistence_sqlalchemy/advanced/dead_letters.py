@@ -14,15 +14,19 @@ from cqrs_ddd_advanced_core import DeadLetter, DeadLetterCount, DeadLetterState
 from cqrs_ddd_advanced_core.spi.checks import ensure_page_limit
 from cqrs_ddd_core import StreamId, UnitOfWork
 from cqrs_ddd_core.primitives.storable import make_storable
+from cqrs_ddd_core.spi import tenancy
 
 from ..engine import AsyncConnection, Connections, SessionFactory, driver
 from ..schema.tables import TABLES, Tables
+from ..schema.tenants import is_visible
 
 _SKIPPED, _POISON, _WAITING = (
     each.name for each in (DeadLetterState.SKIPPED, DeadLetterState.POISON, DeadLetterState.WAITING)
 )
 
 
+Place = tuple[str, str, str]
+"""Tenant, type and id of an aggregate."""
 _KEY_PARAMETERS: tuple[object, object] = (
     sa.bindparam("at_projection"),
     sa.bindparam("at_position"),
@@ -50,6 +54,8 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
         """Insert or replace dead letters, in the transaction of the projection worker."""
         if not dead_letters:
             return
+        for each in dead_letters:
+            tenancy.ensure_visible(each.tenant_id, f"the dead letter at position {each.position}")
         table = self._letters
         # All writers use the same order, or two could deadlock; a poison event precedes the events
         # that wait behind it.
@@ -81,17 +87,21 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
         async with self._connections.join_transaction(uow, "remove dead letters") as active:
             connection = await active.connection()
             await connection.execute(
-                sa.delete(self._letters).where(self._is_at(*_KEY_PARAMETERS)), keys
+                sa.delete(self._letters).where(self._is_at(*_KEY_PARAMETERS), self._is_visible()),
+                keys,
             )
 
     async def blocked_streams(
         self, projection: str, streams: Collection[StreamId], *, uow: UnitOfWork | None = None
     ) -> set[StreamId]:
         """Return the streams that a dead letter blocks, by a partial index of open dead letters."""
+        tenant_id = tenancy.get_row_tenant("read blocked streams")
         if not streams:
             return set()
+        places = [(tenant_id, *stream) for stream in streams]
         async with self._connections.read_connection(uow, "read blocked streams") as connection:
-            return await self._select_streams(connection, "blocked", projection, streams)
+            found = await self._select_streams(connection, "blocked", projection, places)
+        return {StreamId(*place[1:]) for place in found}
 
     async def retryable(
         self, projection: str, *, limit: int = 100, uow: UnitOfWork | None = None
@@ -102,6 +112,7 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
         # A dead letter waits for earlier ones of its stream that are not due yet.
         is_blocked = sa.exists().where(
             before.c.projection == table.c.projection,
+            before.c.tenant_id == table.c.tenant_id,
             before.c.aggregate_type == table.c.aggregate_type,
             before.c.aggregate_id == table.c.aggregate_id,
             before.c.position < table.c.position,
@@ -111,7 +122,9 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
         )
         query = (
             sa.select(table)
-            .where(table.c.projection == projection, table.c.is_due, ~is_blocked)
+            .where(
+                table.c.projection == projection, table.c.is_due, ~is_blocked, self._is_visible()
+            )
             .order_by(table.c.position)
             .limit(limit)
         )
@@ -124,7 +137,7 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
         """Return the dead letters of a page of positions, with all letters of its last position."""
         ensure_page_limit(limit)
         table = self._letters
-        conditions = [table.c.position > after]
+        conditions = [table.c.position > after, self._is_visible()]
         if projection is not None:
             conditions.append(table.c.projection == projection)
         page = (
@@ -148,7 +161,13 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
                 sa.func.count().label("letters"),
                 sa.func.count().filter(table.c.state != _SKIPPED).label("blocking"),
             )
-            .group_by(table.c.projection, table.c.aggregate_type, table.c.aggregate_id)
+            .where(self._is_visible())
+            .group_by(
+                table.c.projection,
+                table.c.tenant_id,
+                table.c.aggregate_type,
+                table.c.aggregate_id,
+            )
             .subquery()
         )
         query = sa.select(
@@ -171,12 +190,14 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
         table = self._letters
         async with self._connections.new_transaction("retry a dead letter") as new:
             connection = await new.connection()
-            query = sa.select(table).where(self._is_at(projection, position))
+            query = sa.select(table).where(self._is_at(projection, position), self._is_visible())
             found = (await connection.execute(query)).one_or_none()
             if found is None:
                 raise advanced.UnknownDeadLetterError.not_found(projection, position)
             if found.state == _SKIPPED:
-                await self._make_due(connection, self._is_at(projection, position))
+                await self._make_due(
+                    connection, self._is_at(projection, position) & self._is_visible()
+                )
             else:
                 # Two statements: the second sees rows that were added while the first waited.
                 await self._make_due(connection, self._is_in_stream(found, _POISON))
@@ -191,7 +212,8 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
         table = self._letters
         async with self._connections.new_transaction("discard a dead letter") as new:
             connection = await new.connection()
-            statement = sa.delete(table).where(self._is_at(projection, position)).returning(table)
+            is_letter = self._is_at(projection, position) & self._is_visible()
+            statement = sa.delete(table).where(is_letter).returning(table)
             found = (await connection.execute(statement)).one_or_none()
             if found is None:
                 raise advanced.UnknownDeadLetterError.not_found(projection, position)
@@ -200,25 +222,31 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
 
     async def replace(self, projection: str, by: str, *, uow: UnitOfWork) -> None:
         """Delete the dead letters of a projection and rename the dead letters of ``by``."""
-        table = self._letters
+        table, visible = self._letters, self._is_visible()
         if projection == by:
             return
         async with self._connections.join_transaction(uow, "replace dead letters") as active:
             connection = await active.connection()
-            await connection.execute(sa.delete(table).where(table.c.projection == projection))
             await connection.execute(
-                sa.update(table).where(table.c.projection == by).values(projection=projection)
+                sa.delete(table).where(table.c.projection == projection, visible)
+            )
+            await connection.execute(
+                sa.update(table)
+                .where(table.c.projection == by, visible)
+                .values(projection=projection)
             )
 
     async def _release_unblocked(
         self, connection: AsyncConnection, projection: str, waiting: Sequence[DeadLetter]
     ) -> None:
         """Set ``is_due`` of events whose poison event has been retried or discarded."""
-        streams = {letter.stream for letter in waiting}
-        blocking = await self._select_streams(connection, "blocking", projection, streams)
-        if left := [letter for letter in waiting if letter.stream not in blocking]:
+        places = {_place_of(letter) for letter in waiting}
+        blocking = await self._select_streams(connection, "blocking", projection, places)
+        if left := [letter for letter in waiting if _place_of(letter) not in blocking]:
             await connection.execute(
-                sa.update(self._letters).where(self._is_at(*_KEY_PARAMETERS)).values(is_due=True),
+                sa.update(self._letters)
+                .where(self._is_at(*_KEY_PARAMETERS), self._is_visible())
+                .values(is_due=True),
                 [
                     {"at_projection": letter.projection, "at_position": letter.position}
                     for letter in left
@@ -230,8 +258,8 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
         connection: AsyncConnection,
         statement: str,
         projection: str,
-        streams: Iterable[StreamId],
-    ) -> set[StreamId]:
+        streams: Iterable[Place],
+    ) -> set[Place]:
         sql: str = _statements(self._letters, driver.is_postgres(connection))._asdict()[statement]
         lists: Sequence[object]
         if driver.is_postgres(connection):
@@ -239,12 +267,15 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
         else:
             lists = [to_json(list(streams)).decode()]
         rows = await driver.fetch(connection, sql, projection, *lists)
-        return {StreamId(*row) for row in rows}
+        return {(row[0], row[1], row[2]) for row in rows}
 
     async def _make_due(
         self, connection: AsyncConnection, condition: sa.ColumnElement[bool]
     ) -> None:
         await connection.execute(sa.update(self._letters).where(condition).values(is_due=True))
+
+    def _is_visible(self) -> sa.ColumnElement[bool]:
+        return is_visible(self._letters.c.tenant_id, tenancy.get_visible_tenant())
 
     def _is_at(self, projection: object, position: object) -> sa.ColumnElement[bool]:
         table = self._letters
@@ -253,7 +284,7 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
     def _is_in_stream(self, row: sa.Row[Any], state: str) -> sa.ColumnElement[bool]:
         """Return the condition for dead letters of one state in the stream of a row."""
         table = self._letters
-        names = ("projection", "aggregate_type", "aggregate_id")
+        names = ("projection", "tenant_id", "aggregate_type", "aggregate_id")
         same = [table.c[name] == getattr(row, name) for name in names]
         return sa.and_(*same, table.c.state == state)
 
@@ -268,25 +299,32 @@ def _statements(table: sa.Table, is_postgres: bool) -> _Statements:
     name = driver.quote_table(table, is_postgres)
     if is_postgres:
         of = "letters.projection = $1"
-        streams = "unnest($2::text[], $3::text[]) AS given(aggregate_type, aggregate_id)"
+        names = "given(tenant_id, aggregate_type, aggregate_id)"
+        streams = f"unnest($2::text[], $3::text[], $4::text[]) AS {names}"
     else:
         of = "letters.projection = ?1"
         streams = (
-            "(SELECT json_extract(value, '$[0]') AS aggregate_type, "
-            "json_extract(value, '$[1]') AS aggregate_id FROM json_each(?2)) AS given"
+            "(SELECT json_extract(value, '$[0]') AS tenant_id, "
+            "json_extract(value, '$[1]') AS aggregate_type, "
+            "json_extract(value, '$[2]') AS aggregate_id FROM json_each(?2)) AS given"
         )
     same = (
-        f"{of} AND letters.aggregate_type = given.aggregate_type "
+        f"{of} AND letters.tenant_id = given.tenant_id "
+        "AND letters.aggregate_type = given.aggregate_type "
         "AND letters.aggregate_id = given.aggregate_id"
     )
     return _Statements(
-        f"SELECT aggregate_type, aggregate_id FROM {streams} "
+        f"SELECT tenant_id, aggregate_type, aggregate_id FROM {streams} "
         f"WHERE EXISTS (SELECT 1 FROM {name} AS letters WHERE {same} AND state <> 'SKIPPED')",
         # FOR UPDATE: a later retry or discard waits for this transaction.
-        "SELECT letters.aggregate_type, letters.aggregate_id "
+        "SELECT letters.tenant_id, letters.aggregate_type, letters.aggregate_id "
         f"FROM {streams} JOIN {name} AS letters ON {same} WHERE state = 'POISON' AND NOT is_due"
         + (" FOR UPDATE OF letters" if is_postgres else ""),
     )
+
+
+def _place_of(letter: DeadLetter) -> Place:
+    return letter.tenant_id, *letter.stream
 
 
 def _sort_key(letter: DeadLetter) -> tuple[str, int]:

@@ -12,13 +12,14 @@ from pydantic_core import to_json
 
 from cqrs_ddd_advanced_core import ISnapshotStore, Snapshot, SnapshotError
 from cqrs_ddd_core import StreamId, UnitOfWork
+from cqrs_ddd_core.spi.tenancy import get_row_tenant
 
 from ..engine import Connections, SessionFactory, driver, fetch, is_postgres, upsert_statement
 from ..schema.tables import TABLES, Tables
 
 
 class SQLAlchemySnapshotStore(ISnapshotStore):
-    """Snapshots in a table with one row for each aggregate.
+    """Snapshots in a table with one row for each aggregate of a tenant.
 
     Args:
         session_factory: creates a transaction for calls outside a unit of work.
@@ -52,15 +53,20 @@ class SQLAlchemySnapshotStore(ISnapshotStore):
         if not snapshots:
             return
         table, replaced = self._snapshots, instead_of or {}
+        tenant_id = get_row_tenant("save snapshots")
         # All writers use the same order, or two could deadlock.
         rows = [
-            {**_to_row(snapshot), "instead_of": replaced.get(snapshot.stream)}
+            {
+                **_to_row(snapshot),
+                "tenant_id": tenant_id,
+                "instead_of": replaced.get(snapshot.stream),
+            }
             for snapshot in sorted(snapshots, key=lambda each: each.stream)
         ]
         async with self._connections.join_transaction(uow, "save snapshots") as active:
             connection = await active.connection()
             insert = upsert_statement(connection, table)
-            key = [table.c.aggregate_type, table.c.aggregate_id]
+            key = list(table.primary_key)
             await connection.execute(
                 insert.on_conflict_do_update(
                     index_elements=key,
@@ -76,26 +82,27 @@ class SQLAlchemySnapshotStore(ISnapshotStore):
         self, streams: Collection[StreamId], uow: UnitOfWork | None = None
     ) -> dict[StreamId, Snapshot]:
         """Return the snapshots of many streams by one statement, unreadable ones included."""
-        wanted = list(streams)
+        wanted, tenant_id = list(streams), get_row_tenant("load snapshots")
         if not wanted:
             return {}
         async with self._connections.read_connection(uow, "load snapshots") as connection:
             sql = _statements(self._snapshots, is_postgres(connection))
             if len(wanted) == 1:
-                rows = await fetch(connection, sql.one, *wanted[0])
+                rows = await fetch(connection, sql.one, tenant_id, *wanted[0])
             elif is_postgres(connection):
-                rows = await fetch(connection, sql.many, *zip(*wanted, strict=True))
+                rows = await fetch(connection, sql.many, tenant_id, *zip(*wanted, strict=True))
             else:
-                rows = await fetch(connection, sql.many, to_json(wanted).decode())
+                rows = await fetch(connection, sql.many, tenant_id, to_json(wanted).decode())
         return {snapshot.stream: snapshot for snapshot in map(_read_snapshot, rows)}
 
     async def delete(self, stream: StreamId, uow: UnitOfWork | None = None) -> None:
         """Delete the snapshot of a stream."""
-        table = self._snapshots
+        table, tenant_id = self._snapshots, get_row_tenant("delete a snapshot")
         async with self._connections.join_transaction(uow, "delete a snapshot") as active:
             connection = await active.connection()
             await connection.execute(
                 sa.delete(table).where(
+                    table.c.tenant_id == tenant_id,
                     table.c.aggregate_type == stream.aggregate_type,
                     table.c.aggregate_id == stream.aggregate_id,
                 )
@@ -113,17 +120,17 @@ class _Statements(NamedTuple):
 def _statements(table: sa.Table, is_postgres: bool) -> _Statements:
     read = (
         "SELECT aggregate_type, aggregate_id, version, schema_hash, state, taken_at "
-        f"FROM {driver.quote_table(table, is_postgres)} WHERE "
+        f"FROM {driver.quote_table(table, is_postgres)} WHERE tenant_id = "
     )
     if is_postgres:
         return _Statements(
-            f"{read} aggregate_type = $1 AND aggregate_id = $2",
-            f"{read} (aggregate_type, aggregate_id) IN "
-            "(SELECT * FROM unnest($1::text[], $2::text[]))",
+            f"{read} $1 AND aggregate_type = $2 AND aggregate_id = $3",
+            f"{read} $1 AND (aggregate_type, aggregate_id) IN "
+            "(SELECT * FROM unnest($2::text[], $3::text[]))",
         )
     return _Statements(
-        f"{read} aggregate_type = ? AND aggregate_id = ?",
-        f"{read} (aggregate_type, aggregate_id) IN "
+        f"{read} ? AND aggregate_type = ? AND aggregate_id = ?",
+        f"{read} ? AND (aggregate_type, aggregate_id) IN "
         "(SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))",
     )
 

@@ -228,8 +228,8 @@ def quote_table(table: sa.Table, is_postgres: bool) -> str:
 
 
 def adapt_parameters(statement: str, is_postgres: bool) -> str:
-    """Replace ``$1``, ``$2`` by ``?`` on SQLite; each number must occur once and in order."""
-    return statement if is_postgres else re.sub(r"\$\d", "?", statement)
+    """Replace ``$1``, ``$2`` by ``?1``, ``?2`` on SQLite."""
+    return statement if is_postgres else re.sub(r"\$(\d)", r"?\1", statement)
 
 
 def insert_arrays(

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from cqrs_ddd_core import StoredEvent
+from cqrs_ddd_core.spi import tenancy
 from cqrs_ddd_core.spi.json_fidelity import encode_json
 
 from ..schema.column_types import iso_utc
@@ -28,6 +29,7 @@ COLUMNS = {
     "occurred_at": "timestamptz",
     "correlation_id": "text",
     "causation_id": "text",
+    "tenant_id": "text",
 }
 """Columns of an insert, with the SQL types of the arrays on PostgreSQL."""
 
@@ -42,12 +44,13 @@ _get_fields = attrgetter(*StoredEvent.__dataclass_fields__)
 class StoredRow(StoredEvent):
     """Stored event that decodes its JSON at the first access; it equals its plain form.
 
-    ``payload_json`` and ``metadata_json`` are the stored text.
+    ``payload_json`` and ``metadata_json`` are the stored text, ``tenant_id`` the tenant of the row.
     """
 
     payload_json: str
     metadata_json: str
     occurred_text: str
+    tenant_id: str
 
     @cached_property
     def payload(self) -> dict[str, object]:
@@ -57,8 +60,9 @@ class StoredRow(StoredEvent):
 
     @cached_property
     def metadata(self) -> dict[str, object]:
-        """Metadata of the event, decoded at the first access."""
+        """Metadata of the event with the tenant of the row, decoded at the first access."""
         metadata: dict[str, object] = from_json(self.metadata_json)
+        tenancy.set_metadata_tenant(metadata, self.tenant_id)
         return metadata
 
     @cached_property
@@ -90,12 +94,14 @@ def read_events(rows: Iterable[Sequence[object]], *, are_from_postgres: bool) ->
     return events
 
 
-def to_row(event: StoredEvent) -> Row:
+def to_row(event: StoredEvent, tenant_id: str) -> Row:
     """Return the values of ``COLUMNS``.
 
     Raises:
         SerializationError: JSON cannot represent the payload or the metadata without loss.
+        InvalidOperationError: the metadata name another tenant.
     """
+    tenancy.ensure_own_metadata(event.metadata, tenant_id, f"{event.event_type} {event.event_id}")
     return (
         event.event_id,
         event.event_type,
@@ -108,6 +114,7 @@ def to_row(event: StoredEvent) -> Row:
         event.occurred_at,
         event.correlation_id,
         event.causation_id,
+        tenant_id,
     )
 
 

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from cqrs_ddd_core import ExpectedVersion, IEventLog, IQueueSignal, StoredEvent, UnitOfWork
 from cqrs_ddd_core.ports.event_store import EVENTS_CHANNEL, StreamId
 from cqrs_ddd_core.primitives import exceptions
-from cqrs_ddd_core.spi import checks
+from cqrs_ddd_core.spi import checks, event_pages, tenancy
 
 from ..engine import AsyncConnection, Connections, SessionFactory, SQLAlchemyTransaction, driver
 from ..engine.driver_errors import UNIQUE_VIOLATION, DriverError, sqlstate
@@ -70,7 +70,8 @@ class SQLAlchemyEventStore(IEventLog):
             OptimisticConcurrencyError: a stream already has an event of one of the versions.
             DuplicateEventError: the id of an event is already stored.
         """
-        rows = [event_rows.to_row(event) for event in events]
+        tenant_id = tenancy.get_row_tenant("append events")
+        rows = [event_rows.to_row(event, tenant_id) for event in events]
         if not rows:
             return
         async with self._connections.join_transaction(None, "append events") as uow:
@@ -95,17 +96,19 @@ class SQLAlchemyEventStore(IEventLog):
                 appends to it at the same time.
         """
         stream.ensure_storable()
+        tenant_id = tenancy.get_row_tenant(f"append to {stream}")
         async with self._connections.join_transaction(None, "append to a stream") as uow:
             connection = await uow.driver_connection()
             last_version = self._get_statements(connection).last_version
-            actual: int = (await driver.fetch(connection, last_version, *stream))[0][0]
+            actual: int = (await driver.fetch(connection, last_version, tenant_id, *stream))[0][0]
             checks.ensure_expected_version(stream, expected_version, actual)
             numbered = [
                 replace(event, aggregate_type=stream[0], aggregate_id=stream[1], version=v)
                 for v, event in enumerate(events, actual + 1)
             ]
             if numbered:
-                await self._insert(uow, numbered, [event_rows.to_row(event) for event in numbered])
+                rows = [event_rows.to_row(event, tenant_id) for event in numbered]
+                await self._insert(uow, numbered, rows)
             return actual + len(numbered)
 
     async def get_events(
@@ -116,19 +119,18 @@ class SQLAlchemyEventStore(IEventLog):
         Raises:
             AmbiguousStreamError: aggregates of several types have the id; pass ``aggregate_type``.
         """
+        tenant_id = tenancy.get_row_tenant(f"read the events of {aggregate_id}")
         async with self._connections.read_connection(None, "read events") as connection:
-            sql = self._get_statements(connection)
+            sql, place = self._get_statements(connection), (tenant_id, aggregate_id)
             if aggregate_type is not None:
-                rows = await driver.fetch(
-                    connection, sql.stream, aggregate_type, aggregate_id, after_version
-                )
+                stream = (tenant_id, aggregate_type, aggregate_id)
+                rows = await driver.fetch(connection, sql.stream, *stream, after_version)
                 return _read_events(connection, rows)
-            events = _read_events(
-                connection, await driver.fetch(connection, sql.by_id, aggregate_id, after_version)
-            )
+            rows = await driver.fetch(connection, sql.by_id, *place, after_version)
+            events = _read_events(connection, rows)
             types = {event.aggregate_type for event in events}
             if after_version:
-                types = {row[0] for row in await driver.fetch(connection, sql.types, aggregate_id)}
+                types = {row[0] for row in await driver.fetch(connection, sql.types, *place)}
             if len(types) > 1:
                 raise exceptions.AmbiguousStreamError.shared_id(aggregate_id, types)
             return events
@@ -137,15 +139,15 @@ class SQLAlchemyEventStore(IEventLog):
         self, streams: Collection[StreamId], *, after_version: int = 0
     ) -> dict[StreamId, list[StoredEvent]]:
         """Return the events of many streams by one statement."""
+        tenant_id = tenancy.get_row_tenant("read streams")
         found: dict[StreamId, list[StoredEvent]] = {stream: [] for stream in streams}
         async with self._connections.read_connection(None, "read streams") as connection:
             if driver.is_postgres(connection):
                 wanted: tuple[object, ...] = tuple(zip(*found, strict=True)) or ((), ())
             else:
                 wanted = (to_json(list(found)).decode(),)
-            rows = await driver.fetch(
-                connection, self._get_statements(connection).streams, after_version, *wanted
-            )
+            sql = self._get_statements(connection).streams
+            rows = await driver.fetch(connection, sql, tenant_id, after_version, *wanted)
             for event in _read_events(connection, rows):
                 found[event.stream].append(event)
         return found
@@ -169,14 +171,9 @@ class SQLAlchemyEventStore(IEventLog):
         """Return the next page of events from ``start`` to before ``end``, by the index on time."""
         return await self._read_page(after, limit, times=(start, end))
 
-    async def stream_after(
-        self, position: int, *, batch_size: int = 500
-    ) -> AsyncIterator[StoredEvent]:
+    def stream_after(self, position: int, *, batch_size: int = 500) -> AsyncIterator[StoredEvent]:
         """Yield all later events, by one statement per batch; no cursor stays open in between."""
-        while batch := await self.get_events_after(position, batch_size):
-            for event in batch:
-                yield event
-            position = batch[-1].position or 0
+        return event_pages.stream_pages(self.get_events_after, position, batch_size)
 
     async def latest_position(self) -> int:
         """Return the highest position that readers of all streams may get."""
@@ -197,9 +194,10 @@ class SQLAlchemyEventStore(IEventLog):
 
     async def get_first_committed(self, *, after: int) -> StoredEvent | None:
         """Return the next committed event, even if readers cannot get it yet."""
+        tenant_id = tenancy.get_visible_tenant()
         async with self._connections.autocommit_connection("read the next event") as connection:
             sql = self._get_statements(connection).after
-            rows = await driver.fetch(connection, sql, after, _ALL, 1)
+            rows = await driver.fetch(connection, sql, after, _ALL, tenant_id, 1)
             return next(iter(_read_events(connection, rows)), None)
 
     async def wait_for(self, position: int, *, timeout: float) -> bool:
@@ -241,7 +239,7 @@ class SQLAlchemyEventStore(IEventLog):
                 inserted = await driver.fetch(connection, sql.insert_values(len(part)), *values)
                 positions += [row[0] for row in inserted]
         if len(positions) < len(rows):
-            raise await _find_append_error(connection, sql, events, set(positions))
+            raise await _find_append_error(connection, sql, events, set(positions), rows[0][-1])
         uow.record_append(positions, self._tables.events)
 
     async def _insert_arrays(
@@ -267,22 +265,22 @@ class SQLAlchemyEventStore(IEventLog):
         times: tuple[datetime, datetime] | None = None,
     ) -> list[StoredEvent]:
         checks.ensure_page_limit(limit)
-        operation = "read events of all streams"
+        operation, tenant_id = "read events of all streams", tenancy.get_visible_tenant()
         async with self._connections.read_connection(None, operation) as connection:
             end = await self._find_end(connection)
             if end <= after:
                 return []
-            sql = self._get_statements(connection)
+            sql, pages = self._get_statements(connection), (after, end, tenant_id)
             if types is not None:
                 wanted: object = (
                     types if driver.is_postgres(connection) else to_json(types).decode()
                 )
-                rows = await driver.fetch(connection, sql.of_types, after, end, wanted, limit)
+                rows = await driver.fetch(connection, sql.of_types, *pages, wanted, limit)
             elif times is not None:
                 span = times if driver.is_postgres(connection) else map(iso_utc, times)
-                rows = await driver.fetch(connection, sql.between, after, end, *span, limit)
+                rows = await driver.fetch(connection, sql.between, *pages, *span, limit)
             else:
-                rows = await driver.fetch(connection, sql.after, after, end, limit)
+                rows = await driver.fetch(connection, sql.after, *pages, limit)
             return _read_events(connection, rows)
 
     async def _find_end(self, connection: AsyncConnection) -> int:
@@ -307,11 +305,12 @@ async def _find_append_error(
     sql: statements.EventStatements,
     events: Sequence[StoredEvent],
     inserted: set[int],
+    tenant_id: str,
 ) -> exceptions.EventStoreError | exceptions.OptimisticConcurrencyError:
     """Build the error for the first skipped event; the caller rolls the batch back."""
     places: set[tuple[StreamId, int]] = set()
     for event in events:
-        rows = await driver.fetch(connection, sql.places, *event.stream, event.version)
+        rows = await driver.fetch(connection, sql.places, tenant_id, *event.stream, event.version)
         others = [version for version, position in rows if position not in inserted]
         if event.version in others or (event.stream, event.version) in places:
             actual = max(others, default=event.version - 1)

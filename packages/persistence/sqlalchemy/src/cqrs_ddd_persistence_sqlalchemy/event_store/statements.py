@@ -18,30 +18,37 @@ class EventStatements:
 
     def __init__(self, tables: Tables, is_postgres: bool) -> None:
         events = driver.quote_table(tables.events, is_postgres)
-        stream = "aggregate_type = $1 AND aggregate_id = $2"
-        span, page = "position > $1 AND position <= $2", "ORDER BY position LIMIT"
+        stream = "tenant_id = $1 AND aggregate_type = $2 AND aggregate_id = $3"
+        # NULL reads the events of all tenants.
+        visible = "(CAST($3 AS text) IS NULL OR tenant_id = $3)"
+        span, page = f"position > $1 AND position <= $2 AND {visible}", "ORDER BY position LIMIT"
         read = f"SELECT {read_columns()} FROM {events} WHERE "
         lists = _POSTGRES_LISTS if is_postgres else _SQLITE_LISTS
         adapt = partial(driver.adapt_parameters, is_postgres=is_postgres)
-        self.stream = adapt(f"{read} {stream} AND version > $3 ORDER BY version")
+        self.stream = adapt(f"{read} {stream} AND version > $4 ORDER BY version")
         self.by_id = adapt(
-            f"{read} aggregate_id = $1 AND version > $2 ORDER BY aggregate_type, version"
+            f"{read} tenant_id = $1 AND aggregate_id = $2 AND version > $3 "
+            "ORDER BY aggregate_type, version"
         )
         self.streams = adapt(
-            f"{read} version > $1 AND (aggregate_type, aggregate_id) IN ({lists['streams']}) "
+            f"{read} tenant_id = $1 AND version > $2 "
+            f"AND (aggregate_type, aggregate_id) IN ({lists['streams']}) "
             "ORDER BY aggregate_type, aggregate_id, version"
         )
-        self.types = adapt(f"SELECT DISTINCT aggregate_type FROM {events} WHERE aggregate_id = $1")
-        self.after = adapt(f"{read} {span} {page} $3")
-        self.of_types = adapt(f"{read} {span} AND event_type IN ({lists['types']}) {page} $4")
-        self.between = adapt(f"{read} {span} AND occurred_at >= $3 AND occurred_at < $4 {page} $5")
+        self.types = adapt(
+            f"SELECT DISTINCT aggregate_type FROM {events} "
+            "WHERE tenant_id = $1 AND aggregate_id = $2"
+        )
+        self.after = adapt(f"{read} {span} {page} $4")
+        self.of_types = adapt(f"{read} {span} AND event_type IN ({lists['types']}) {page} $5")
+        self.between = adapt(f"{read} {span} AND occurred_at >= $4 AND occurred_at < $5 {page} $6")
         self.latest = adapt(f"SELECT coalesce(max(position), 0) FROM {events} WHERE position <= $1")
         self.last_version = adapt(
             f"SELECT coalesce((SELECT version FROM {events} WHERE {stream} "
             "ORDER BY version DESC LIMIT 1), 0)"
         )
         self.places = adapt(
-            f"SELECT version, position FROM {events} WHERE {stream} AND version >= $3"
+            f"SELECT version, position FROM {events} WHERE {stream} AND version >= $4"
         )
         self.insert_arrays = driver.insert_arrays(events, COLUMNS, "position")
         self.insert_arrays_or_fail = driver.insert_arrays(events, COLUMNS, "position", "")
@@ -57,12 +64,12 @@ class EventStatements:
 
 
 _POSTGRES_LISTS = {
-    "streams": "SELECT * FROM unnest($2::text[], $3::text[])",
-    "types": "SELECT unnest($3::text[])",
+    "streams": "SELECT * FROM unnest($3::text[], $4::text[])",
+    "types": "SELECT unnest($4::text[])",
 }
 _SQLITE_LISTS = {
-    "streams": "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each($2)",
-    "types": "SELECT value FROM json_each($3)",
+    "streams": "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each($3)",
+    "types": "SELECT value FROM json_each($4)",
 }
 
 

@@ -11,6 +11,7 @@ from pydantic_core import from_json
 
 from cqrs_ddd_core import IInbox, InboxEntry, InboxError, UnitOfWork
 from cqrs_ddd_core.spi.json_fidelity import encode_json
+from cqrs_ddd_core.spi.tenancy import get_row_tenant
 
 from ..engine import Connections, SessionFactory, driver, fetch, is_postgres
 from ..schema.column_types import iso_utc
@@ -18,7 +19,7 @@ from ..schema.tables import TABLES, Tables
 
 
 class SQLAlchemyInbox(IInbox):
-    """Inbox in a table with the primary key (consumer, message id).
+    """Inbox in a table with the primary key (tenant, consumer, message id).
 
     ``register`` waits for an open transaction that has registered the same message.
 
@@ -52,16 +53,18 @@ class SQLAlchemyInbox(IInbox):
         Raises:
             DuplicateCommandError: the id was registered with another content.
         """
+        tenant_id = get_row_tenant("register a message")
         entry = InboxEntry(consumer, message_id, fingerprint)
         now = datetime.now(timezone.utc)
         async with self._connections.join_transaction(uow, "register a message") as active:
             connection = await active.driver_connection()
             sql = inbox_statements(self._tables, is_postgres(connection))
             at = now if is_postgres(connection) else iso_utc(now)
-            if await fetch(connection, sql.register, consumer, message_id, fingerprint, at):
+            place = (tenant_id, consumer, message_id)
+            if await fetch(connection, sql.register, *place, fingerprint, at):
                 return None
             # A new statement, which sees the row that another transaction has just committed.
-            ((known, outcome),) = await fetch(connection, sql.known, consumer, message_id)
+            ((known, outcome),) = await fetch(connection, sql.known, *place)
         entry = replace(
             entry, fingerprint=known, outcome=None if outcome is None else from_json(outcome)
         )
@@ -77,6 +80,7 @@ class SQLAlchemyInbox(IInbox):
             InboxError: the message is not registered.
             SerializationError: JSON cannot represent the outcome without loss.
         """
+        place = get_row_tenant("store an outcome"), consumer, message_id
         encoded = encode_json(
             outcome, f"the outcome of message {message_id}", type_name=type(outcome).__name__
         )
@@ -86,7 +90,7 @@ class SQLAlchemyInbox(IInbox):
             # Bytes on SQLite, which converts a text of digits to a number and loses some digits.
             stored = encoded.decode() if is_postgres(connection) else encoded
             value = None if outcome is None else stored
-            if not await fetch(connection, sql.store_outcome, value, consumer, message_id):
+            if not await fetch(connection, sql.store_outcome, value, *place):
                 raise InboxError.not_registered(consumer, message_id)
 
 
@@ -98,16 +102,16 @@ class InboxStatements:
         outcome = "CAST($1 AS json)" if is_postgres else "$1"
         adapt = partial(driver.adapt_parameters, is_postgres=is_postgres)
         self.register = adapt(
-            f"INSERT INTO {inbox} (consumer, message_id, fingerprint, registered_at) "
-            "VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING 1"
+            f"INSERT INTO {inbox} (tenant_id, consumer, message_id, fingerprint, registered_at) "
+            "VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING RETURNING 1"
         )
         self.known = adapt(
             f"SELECT fingerprint, CAST(outcome AS text) FROM {inbox} "
-            "WHERE consumer = $1 AND message_id = $2"
+            "WHERE tenant_id = $1 AND consumer = $2 AND message_id = $3"
         )
         self.store_outcome = adapt(
             f"UPDATE {inbox} SET outcome = {outcome} "
-            "WHERE consumer = $2 AND message_id = $3 RETURNING 1"
+            "WHERE tenant_id = $2 AND consumer = $3 AND message_id = $4 RETURNING 1"
         )
 
 

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from pydantic_core import from_json
 
 from cqrs_ddd_core import OutboxMessage
+from cqrs_ddd_core.spi import tenancy
 from cqrs_ddd_core.spi.json_fidelity import encode_json
 
 from ..schema.column_types import iso_utc
@@ -17,13 +18,15 @@ Row = tuple[Any, ...]
 _FIELDS = tuple(OutboxMessage.__dataclass_fields__)
 
 
-def to_row(message: OutboxMessage) -> Row:
+def to_row(message: OutboxMessage, tenant_id: str) -> Row:
     """Return the values of ``COLUMNS``.
 
     Raises:
         SerializationError: JSON cannot represent the payload or the metadata without loss.
+        InvalidOperationError: the metadata name another tenant.
     """
     subject = f"message {message.message_id}"
+    tenancy.ensure_own_metadata(message.metadata, tenant_id, subject)
     return (
         message.message_id,
         message.lease_key,
@@ -37,6 +40,7 @@ def to_row(message: OutboxMessage) -> Row:
         message.retry_count,
         message.correlation_id,
         message.causation_id,
+        tenant_id,
     )
 
 
@@ -50,18 +54,19 @@ def read_message(row: sa.Row[Any]) -> OutboxMessage:
     """Return the message of a row that SQLAlchemy has read."""
     fields = dict(row._mapping)
     del fields["lease_key"]
-    return _create(fields)
+    return _create(fields, fields.pop("tenant_id"))
 
 
 def read_driver_row(row: Sequence[Any]) -> OutboxMessage:
-    """Return the message of a row of ``OutboxStatements.waiting``, with the lease key first."""
-    fields = dict(zip(_FIELDS, row[1:]))  # noqa: B905
+    """Return the message of a row of ``OutboxStatements.waiting``, after tenant and lease key."""
+    fields = dict(zip(_FIELDS, row[2:]))  # noqa: B905
     fields["payload"] = from_json(fields["payload"])
     fields["metadata"] = from_json(fields["metadata"])
-    return _create(fields)
+    return _create(fields, row[0])
 
 
-def _create(fields: dict[str, Any]) -> OutboxMessage:
+def _create(fields: dict[str, Any], tenant_id: str) -> OutboxMessage:
+    tenancy.set_metadata_tenant(fields["metadata"], tenant_id)
     message = OutboxMessage.__new__(OutboxMessage)
     # Without the constructor: save_messages has validated the fields.
     message.__dict__.update(fields)

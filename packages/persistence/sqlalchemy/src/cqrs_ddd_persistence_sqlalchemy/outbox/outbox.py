@@ -10,10 +10,12 @@ import sqlalchemy as sa
 
 from cqrs_ddd_core import ILeasedOutbox, OutboxBacklog, OutboxLease, OutboxMessage, UnitOfWork
 from cqrs_ddd_core.primitives import exceptions, storable
+from cqrs_ddd_core.spi import tenancy
 from cqrs_ddd_core.spi.checks import ensure_usable_claim
 
 from ..engine import AsyncConnection, Connections, SessionFactory, SQLAlchemyTransaction, driver
 from ..schema.tables import TABLES, Tables
+from ..schema.tenants import is_visible
 from . import claims, message_rows, statements
 
 _ROWS_A_STATEMENT = 80
@@ -52,7 +54,8 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         Raises:
             OutboxError: the id of a message is already saved.
         """
-        rows = [message_rows.to_row(message) for message in messages]
+        tenant_id = tenancy.get_row_tenant("save messages")
+        rows = [message_rows.to_row(message, tenant_id) for message in messages]
         if not rows:
             return
         async with self._connections.join_transaction(uow, "save messages") as active:
@@ -68,10 +71,12 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
     ) -> list[OutboxMessage]:
         """Return the oldest unpublished messages, without keys that a dead letter blocks."""
         outbox, leases = self._outbox, self._leases
-        blocked = sa.select(leases.c.lease_key).where(leases.c.dead_letter_id.is_not(None))
+        is_dead = leases.c.dead_letter_id.is_not(None)
+        blocked = sa.exists().where(statements.is_same_key(self._tables), is_dead)
+        visible = is_visible(outbox.c.tenant_id, tenancy.get_visible_tenant())
         pending = (
             self._select_messages()
-            .where(outbox.c.published_at.is_(None), outbox.c.lease_key.not_in(blocked))
+            .where(outbox.c.published_at.is_(None), visible, ~blocked)
             .order_by(outbox.c.seq)
             .limit(limit)
         )
@@ -80,19 +85,22 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
 
     async def mark_published(self, message_ids: list[str], uow: UnitOfWork | None = None) -> None:
         """Set the time of publication by the clock of the database, and unblock the keys."""
-        leases = self._leases
+        leases, tenant_id = self._leases, tenancy.get_row_tenant("mark messages as published")
         async with self._connections.join_transaction(uow, "mark messages as published") as active:
             connection = await active.connection()
-            await self._publish(connection, message_ids)
+            await self._publish(connection, tenant_id, message_ids)
             await connection.execute(
-                sa.delete(leases).where(leases.c.dead_letter_id.in_(message_ids))
+                sa.delete(leases).where(
+                    leases.c.dead_letter_id.in_(message_ids), leases.c.tenant_id == tenant_id
+                )
             )
 
     async def mark_failed(self, message_id: str, error: str, uow: UnitOfWork | None = None) -> None:
         """Count a failed try and store its error."""
+        tenant_id = tenancy.get_row_tenant("mark a message as failed")
         async with self._connections.join_transaction(uow, "mark a message as failed") as active:
             connection = await active.connection()
-            await self._count_try(connection, message_id, error)
+            await self._count_try(connection, tenant_id, message_id, error)
 
     async def claim(
         self, relay_id: str, *, limit: int = 100, lease: float = 30.0
@@ -109,9 +117,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         ensure_usable_claim(limit, lease)
         async with self._connections.new_transaction("claim messages") as new:
             connection = await _relay_connection(new)
-            return await claims.claim_leases(
-                connection, self._tables, relay_id, limit=limit, lease=lease
-            )
+            return await self._claim(connection, relay_id, limit, lease)
 
     async def complete(self, lease: OutboxLease, message_ids: Sequence[str]) -> None:
         """Mark messages as published and end the lease, after locking both.
@@ -122,7 +128,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         async with self._connections.new_transaction("mark messages as published") as new:
             connection = await new.connection()
             await self._lock_lease(connection, lease, message_ids)
-            await self._publish(connection, message_ids)
+            await self._publish(connection, lease.tenant_id, message_ids)
 
     async def complete_batch(
         self, published: Sequence[tuple[OutboxLease, Sequence[str]]]
@@ -158,9 +164,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         async with self._connections.new_transaction(operation) as new:
             connection = await _relay_connection(new)
             lost = await self._complete(connection, published)
-            next_leases = await claims.claim_leases(
-                connection, self._tables, relay_id, limit=limit, lease=lease
-            )
+            next_leases = await self._claim(connection, relay_id, limit, lease)
         return lost, next_leases
 
     async def fail(
@@ -181,38 +185,45 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         async with self._connections.new_transaction("delay a message") as new:
             connection = await new.connection()
             await self._lock_lease(connection, lease, [message_id])
-            await self._count_try(connection, message_id, error)
+            await self._count_try(connection, lease.tenant_id, message_id, error)
             dead_letter = message_id if retry_at is None else None
             await connection.execute(
                 sa.update(leases)
-                .where(leases.c.epoch == lease.epoch)
+                .where(leases.c.epoch == lease.epoch, leases.c.tenant_id == lease.tenant_id)
                 .values(leased_until=None, due=retry_at, dead_letter_id=dead_letter)
             )
 
     async def release(self, lease: OutboxLease) -> None:
         """Delete the row of the lease, unless the lease is lost."""
         leases = self._leases
+        if not _is_visible(lease):
+            return
         async with self._connections.new_transaction("release a key") as new:
             connection = await new.connection()
             await connection.execute(
                 sa.delete(leases).where(
-                    leases.c.epoch == lease.epoch, leases.c.leased_until.is_not(None)
+                    leases.c.epoch == lease.epoch,
+                    leases.c.tenant_id == lease.tenant_id,
+                    leases.c.leased_until.is_not(None),
                 )
             )
 
     async def get_backlog(self) -> OutboxBacklog:
         """Count the unpublished messages by one statement, which reads no published message."""
         async with self._connections.autocommit_connection("count messages") as connection:
-            query = statements.select_backlog(self._tables, driver.get_database_time(connection))
+            now, tenant_id = driver.get_database_time(connection), tenancy.get_visible_tenant()
+            query = statements.select_backlog(self._tables, now, tenant_id)
             found = (await connection.execute(query)).one()
         return OutboxBacklog(**found._mapping)
 
     async def list_dead_letters(self, limit: int = 100) -> list[OutboxMessage]:
         """Return the oldest dead letters, joined through the keys that they block."""
         outbox, leases = self._outbox, self._leases
+        is_dead = leases.c.dead_letter_id == outbox.c.message_id
         dead_letters = (
             self._select_messages()
-            .join(leases, leases.c.dead_letter_id == outbox.c.message_id)
+            .join(leases, is_dead & (leases.c.tenant_id == outbox.c.tenant_id))
+            .where(is_visible(outbox.c.tenant_id, tenancy.get_visible_tenant()))
             .order_by(outbox.c.seq)
             .limit(limit)
         )
@@ -228,12 +239,13 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         Raises:
             OutboxError: the message is not a dead letter.
         """
-        outbox = self._outbox
+        tenant_id = tenancy.get_row_tenant("retry a message")
         async with self._connections.new_transaction("retry a message") as new:
             connection = await new.connection()
-            await self._unblock_key(connection, message_id)
+            await self._unblock_key(connection, tenant_id, message_id)
+            is_message = self._is_among(tenant_id, [message_id])
             await connection.execute(
-                sa.update(outbox).where(outbox.c.message_id == message_id).values(retry_count=0)
+                sa.update(self._outbox).where(is_message).values(retry_count=0)
             )
 
     async def discard(self, message_id: str) -> None:
@@ -242,11 +254,12 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         Raises:
             OutboxError: the message is not a dead letter.
         """
-        outbox = self._outbox
+        tenant_id = tenancy.get_row_tenant("discard a message")
         async with self._connections.new_transaction("discard a message") as new:
             connection = await new.connection()
-            await self._unblock_key(connection, message_id)
-            await connection.execute(sa.delete(outbox).where(outbox.c.message_id == message_id))
+            await self._unblock_key(connection, tenant_id, message_id)
+            is_message = self._is_among(tenant_id, [message_id])
+            await connection.execute(sa.delete(self._outbox).where(is_message))
 
     async def purge(self, published_before: datetime, *, limit: int = 1000) -> int:
         """Delete at most ``limit`` messages published earlier, and return their number.
@@ -254,9 +267,10 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         Rows that another purge has locked are skipped.
         """
         outbox = self._outbox
+        visible = is_visible(outbox.c.tenant_id, tenancy.get_visible_tenant())
         old = (
             sa.select(outbox.c.seq)
-            .where(outbox.c.published_at < published_before)
+            .where(outbox.c.published_at < published_before, visible)
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
@@ -284,22 +298,46 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
     def _select_messages(self) -> sa.Select[Any]:
         return sa.select(*(column for column in self._outbox.c if column.name != "seq"))
 
+    async def _claim(
+        self, connection: AsyncConnection, relay_id: str, limit: int, lease: float
+    ) -> list[OutboxLease]:
+        return await claims.claim_leases(
+            connection,
+            self._tables,
+            relay_id,
+            limit=limit,
+            lease=lease,
+            tenant_id=tenancy.get_visible_tenant(),
+        )
+
     async def _complete(
         self, connection: AsyncConnection, published: Sequence[tuple[OutboxLease, Sequence[str]]]
     ) -> list[OutboxLease]:
         """Mark the messages as published, and return the leases that were lost."""
+        own = [(lease, message_ids) for lease, message_ids in published if _is_visible(lease)]
+        held = await self._complete_held(connection, own) if own else set()
+        return [lease for lease, _ in published if lease.epoch not in held]
+
+    async def _complete_held(
+        self, connection: AsyncConnection, published: Sequence[tuple[OutboxLease, Sequence[str]]]
+    ) -> set[int]:
+        """Mark the messages of valid leases and end them; return their epochs."""
         leases = self._leases
         if driver.is_postgres(connection):
             epochs = [lease.epoch for lease, _ in published]
+            owners = [lease.tenant_id for lease, message_ids in published for _ in message_ids]
             ids = [message_id for _, message_ids in published for message_id in message_ids]
-            sql = statements.outbox_statements(self._tables)
-            held = {row[0] for row in await driver.fetch(connection, sql.complete, epochs, ids)}
-        else:
-            held = set(await self._select_held(connection, [lease for lease, _ in published]))
-            kept = [message_ids for lease, message_ids in published if lease.epoch in held]
-            await self._publish(connection, [i for message_ids in kept for i in message_ids])
-            await connection.execute(sa.delete(leases).where(leases.c.epoch.in_(held)))
-        return [lease for lease, _ in published if lease.epoch not in held]
+            sql = statements.outbox_statements(self._tables).complete
+            return {row[0] for row in await driver.fetch(connection, sql, epochs, owners, ids)}
+        held = set(await self._select_held(connection, [lease for lease, _ in published]))
+        kept: dict[str, list[str]] = {}
+        for lease, message_ids in published:
+            if lease.epoch in held:
+                kept.setdefault(lease.tenant_id, []).extend(message_ids)
+        for tenant_id, own in kept.items():
+            await self._publish(connection, tenant_id, own)
+        await connection.execute(sa.delete(leases).where(leases.c.epoch.in_(held)))
+        return held
 
     async def _lock_lease(
         self, connection: AsyncConnection, lease: OutboxLease, message_ids: Sequence[str]
@@ -310,10 +348,13 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             LeaseLostError: the lease has expired, or another relay holds the key.
         """
         outbox = self._outbox
-        messages = sa.select(outbox.c.seq).where(outbox.c.message_id.in_(message_ids))
-        # Messages before leases, as in a claim: another order could deadlock with it.
-        await connection.execute(messages.order_by(outbox.c.seq).with_for_update())
-        if not await self._select_held(connection, [lease]):
+        messages = sa.select(outbox.c.seq).where(self._is_among(lease.tenant_id, message_ids))
+        is_held = False
+        if _is_visible(lease):
+            # Messages before leases, as in a claim: another order could deadlock with it.
+            await connection.execute(messages.order_by(outbox.c.seq).with_for_update())
+            is_held = bool(await self._select_held(connection, [lease]))
+        if not is_held:
             raise exceptions.LeaseLostError.lease_ended("outbox key", lease.key, lease.epoch)
 
     async def _select_held(
@@ -331,29 +372,40 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         )
         return list(await connection.scalars(held))
 
-    async def _publish(self, connection: AsyncConnection, message_ids: Sequence[str]) -> None:
-        outbox = self._outbox
+    async def _publish(
+        self, connection: AsyncConnection, tenant_id: str, message_ids: Sequence[str]
+    ) -> None:
         await connection.execute(
-            sa.update(outbox)
-            .where(outbox.c.message_id.in_(message_ids), outbox.c.published_at.is_(None))
+            sa.update(self._outbox)
+            .where(self._is_among(tenant_id, message_ids), self._outbox.c.published_at.is_(None))
             .values(published_at=driver.get_database_time(connection), error=None)
         )
 
-    async def _count_try(self, connection: AsyncConnection, message_id: str, error: str) -> None:
-        outbox = self._outbox
+    async def _count_try(
+        self, connection: AsyncConnection, tenant_id: str, message_id: str, error: str
+    ) -> None:
         await connection.execute(
-            sa.update(outbox)
-            .where(outbox.c.message_id == message_id)
-            .values(retry_count=outbox.c.retry_count + 1, error=storable.make_storable(error))
+            sa.update(self._outbox)
+            .where(self._is_among(tenant_id, [message_id]))
+            .values(retry_count=self._outbox.c.retry_count + 1, error=storable.make_storable(error))
         )
 
-    async def _unblock_key(self, connection: AsyncConnection, message_id: str) -> None:
+    async def _unblock_key(
+        self, connection: AsyncConnection, tenant_id: str, message_id: str
+    ) -> None:
         leases = self._leases
-        result = await connection.execute(
-            sa.delete(leases).where(leases.c.dead_letter_id == message_id)
-        )
+        is_dead = (leases.c.dead_letter_id == message_id) & (leases.c.tenant_id == tenant_id)
+        result = await connection.execute(sa.delete(leases).where(is_dead))
         if not result.rowcount:
             raise exceptions.OutboxError.not_dead_lettered(message_id)
+
+    def _is_among(self, tenant_id: str, message_ids: Sequence[str]) -> sa.ColumnElement[bool]:
+        outbox = self._outbox
+        return outbox.c.message_id.in_(message_ids) & (outbox.c.tenant_id == tenant_id)
+
+
+def _is_visible(lease: OutboxLease) -> bool:
+    return tenancy.get_visible_tenant() in (None, lease.tenant_id)
 
 
 async def _relay_connection(transaction: SQLAlchemyTransaction) -> AsyncConnection:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from ..engine import driver
 from ..schema.tables import Tables
+from ..schema.tenants import is_visible
 
 COLUMNS = {
     "message_id": "text",
@@ -24,6 +25,7 @@ COLUMNS = {
     "retry_count": "int",
     "correlation_id": "text",
     "causation_id": "text",
+    "tenant_id": "text",
 }
 """Columns of an insert, with the SQL types of the arrays on PostgreSQL."""
 
@@ -42,45 +44,51 @@ class OutboxStatements:
     def __init__(self, tables: Tables) -> None:
         outbox = driver.quote_table(tables.outbox, True)
         leases = driver.quote_table(tables.outbox_leases, True)
+        # NULL covers the rows of all tenants.
+        visible = "(CAST($4 AS text) IS NULL OR tenant_id = $4)"
         # Lease the keys of the oldest messages; SKIP LOCKED gives two relays different keys. ORDER
         # BY lease_key makes relays with the same keys lock them in the same order.
         self.lease = f"""
             WITH due AS (
-                SELECT lease_key FROM {outbox} AS waiting
-                WHERE published_at IS NULL AND NOT EXISTS (
-                    SELECT FROM {leases} AS held
-                    WHERE held.lease_key = waiting.lease_key AND {_BLOCKS})
+                SELECT tenant_id, lease_key FROM {outbox} AS waiting
+                WHERE published_at IS NULL AND {visible} AND NOT EXISTS (
+                    SELECT FROM {leases} AS held WHERE held.lease_key = waiting.lease_key
+                    AND held.tenant_id = waiting.tenant_id AND {_BLOCKS})
                 ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED
             )
-            INSERT INTO {leases} AS held (lease_key, relay_id, leased_until)
-            SELECT lease_key, $2::text, clock_timestamp() + $3::interval
-            FROM (SELECT DISTINCT lease_key FROM due) AS keys ORDER BY lease_key
-            ON CONFLICT (lease_key) DO UPDATE SET epoch = DEFAULT, relay_id = excluded.relay_id,
-                leased_until = excluded.leased_until, due = NULL
+            INSERT INTO {leases} AS held (tenant_id, lease_key, relay_id, leased_until)
+            SELECT tenant_id, lease_key, $2::text, clock_timestamp() + $3::interval
+            FROM (SELECT DISTINCT tenant_id, lease_key FROM due) AS keys
+            ORDER BY lease_key, tenant_id
+            ON CONFLICT (lease_key, tenant_id) DO UPDATE SET epoch = DEFAULT,
+                relay_id = excluded.relay_id, leased_until = excluded.leased_until, due = NULL
             WHERE NOT {_BLOCKS}
-            RETURNING lease_key, epoch"""
+            RETURNING tenant_id, lease_key, epoch"""
         self.waiting = f"""
-            SELECT lease_key, message_id, event_type, CAST(payload AS text), CAST(metadata AS text),
-                created_at, published_at, error, retry_count, correlation_id, causation_id,
-                partition_key
-            FROM {outbox} WHERE published_at IS NULL AND lease_key = ANY($1::text[])
-            ORDER BY seq LIMIT $2"""
+            SELECT tenant_id, lease_key, message_id, event_type, CAST(payload AS text),
+                CAST(metadata AS text), created_at, published_at, error, retry_count,
+                correlation_id, causation_id, partition_key
+            FROM {outbox} WHERE published_at IS NULL AND lease_key = ANY($2::text[])
+            AND (tenant_id, lease_key) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+            ORDER BY seq LIMIT $3"""
         self.release = f"DELETE FROM {leases} WHERE epoch = ANY($1::bigint[])"
         # Messages before leases, as in a claim: another order could deadlock with it. The count
         # forces PostgreSQL to lock the messages before it reads the first lease.
         self.complete = f"""
             WITH ours AS MATERIALIZED (
-                SELECT seq FROM {outbox} WHERE message_id = ANY($2::text[])
+                SELECT seq FROM {outbox} WHERE message_id = ANY($3::text[])
+                AND (tenant_id, message_id) IN (SELECT * FROM unnest($2::text[], $3::text[]))
                 ORDER BY seq FOR UPDATE
             ), held AS (
                 DELETE FROM {leases}
                 WHERE epoch = ANY($1::bigint[]) AND leased_until > clock_timestamp()
                 AND (SELECT count(*) FROM ours) >= 0
-                RETURNING lease_key, epoch
+                RETURNING tenant_id, lease_key, epoch
             ), published AS (
                 UPDATE {outbox} AS waiting SET published_at = clock_timestamp(), error = NULL
-                FROM held WHERE waiting.message_id = ANY($2::text[])
-                AND waiting.lease_key = held.lease_key AND published_at IS NULL
+                FROM ours, held WHERE waiting.seq = ours.seq
+                AND waiting.tenant_id = held.tenant_id AND waiting.lease_key = held.lease_key
+                AND published_at IS NULL
             )
             SELECT epoch FROM held"""
 
@@ -105,8 +113,16 @@ def insert_values(tables: Tables, rows: int) -> str:
     return driver.insert_values(name, COLUMNS, "message_id", rows)
 
 
-def select_backlog(tables: Tables, now: datetime | sa.ColumnElement[datetime]) -> sa.Select[Any]:
-    """Select the columns of an ``OutboxBacklog`` in one pass over the unpublished messages."""
+def select_backlog(
+    tables: Tables, now: datetime | sa.ColumnElement[datetime], tenant_id: str | None
+) -> sa.Select[Any]:
+    """Select the columns of an ``OutboxBacklog`` in one pass over the unpublished messages.
+
+    Args:
+        tables: tables of the toolkit.
+        now: time of the database.
+        tenant_id: tenant of the messages, None for all tenants.
+    """
     outbox, leases = tables.outbox, tables.outbox_leases
     blocks = leases.c.dead_letter_id.is_not(None) | (leases.c.due > now)
     # NULL in the rows of keys that are not blocked.
@@ -122,6 +138,12 @@ def select_backlog(tables: Tables, now: datetime | sa.ColumnElement[datetime]) -
     }
     return (
         sa.select(*(number.label(name) for name, number in numbers.items()))
-        .select_from(outbox.outerjoin(leases, (blocked_key == outbox.c.lease_key) & blocks))
-        .where(outbox.c.published_at.is_(None))
+        .select_from(outbox.outerjoin(leases, is_same_key(tables) & blocks))
+        .where(outbox.c.published_at.is_(None), is_visible(outbox.c.tenant_id, tenant_id))
     )
+
+
+def is_same_key(tables: Tables) -> sa.ColumnElement[bool]:
+    """Return the condition that joins messages with the row of their key among the leases."""
+    outbox, leases = tables.outbox, tables.outbox_leases
+    return (leases.c.lease_key == outbox.c.lease_key) & (leases.c.tenant_id == outbox.c.tenant_id)

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 import sqlalchemy as sa
 
 from .column_types import UtcDateTime
+from .tenants import create_tenant_column
 
 _BigKey = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
@@ -27,6 +28,7 @@ class AdvancedTables:
         self.snapshots = sa.Table(
             f"{prefix}snapshots",
             metadata,
+            create_tenant_column(primary_key=True),
             sa.Column("aggregate_type", sa.Text, primary_key=True),
             sa.Column("aggregate_id", sa.Text, primary_key=True),
             sa.Column("version", sa.BigInteger, nullable=False),
@@ -69,6 +71,7 @@ class AdvancedTables:
             metadata,
             sa.Column("projection", sa.Text, primary_key=True),
             sa.Column("position", sa.BigInteger, primary_key=True),
+            create_tenant_column(),
             sa.Column("aggregate_type", sa.Text, nullable=False),
             sa.Column("aggregate_id", sa.Text, nullable=False),
             sa.Column("event_id", sa.Text, nullable=False),
@@ -79,7 +82,9 @@ class AdvancedTables:
             sa.Column("recorded_at", UtcDateTime, nullable=False),
             sa.Column("is_due", sa.Boolean, nullable=False),
         )
-        stream = (table.c.projection, table.c.aggregate_type, table.c.aggregate_id)
+        stream = [
+            table.c[name] for name in ("projection", "tenant_id", "aggregate_type", "aggregate_id")
+        ]
         is_held = table.c.state != "SKIPPED"
         add_partial_index(table, "held", *stream, table.c.position, where=is_held)
         add_partial_index(table, "poison", *stream, where=table.c.state == "POISON")

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from .advanced_tables import AdvancedTables, add_partial_index, is_advanced_installed
 from .column_types import UtcDateTime
+from .tenants import create_tenant_column
 
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -57,7 +58,8 @@ class Tables:
             f"{self.prefix}events",
             self.metadata,
             sa.Column("position", BigKey, primary_key=True, autoincrement=True),
-            sa.Column("event_id", sa.Text, nullable=False, unique=True),
+            create_tenant_column(),
+            sa.Column("event_id", sa.Text, nullable=False),
             sa.Column("event_type", sa.Text, nullable=False),
             sa.Column("aggregate_id", sa.Text, nullable=False),
             sa.Column("aggregate_type", sa.Text, nullable=False),
@@ -68,8 +70,12 @@ class Tables:
             sa.Column("occurred_at", UtcDateTime, nullable=False),
             sa.Column("correlation_id", sa.Text),
             sa.Column("causation_id", sa.Text),
-            # The id comes first, since a stream can be read by the id alone.
-            sa.UniqueConstraint("aggregate_id", "aggregate_type", "version"),
+            sa.UniqueConstraint("event_id", "tenant_id"),
+            # The id comes before the type, since a stream can be read by the id alone.
+            sa.UniqueConstraint(
+                *("tenant_id", "aggregate_id", "aggregate_type", "version"),
+                name=f"uq_{self.prefix}events_stream_version",
+            ),
             sa.Index(None, "event_type", "position"),
             # BRIN suffices: events are stored soon after they occur, in blocks of similar times.
             sa.Index(None, "occurred_at", postgresql_using="brin"),
@@ -81,7 +87,8 @@ class Tables:
             f"{self.prefix}outbox",
             self.metadata,
             sa.Column("seq", BigKey, primary_key=True, autoincrement=True),
-            sa.Column("message_id", sa.Text, nullable=False, unique=True),
+            create_tenant_column(),
+            sa.Column("message_id", sa.Text, nullable=False),
             sa.Column("lease_key", sa.Text, nullable=False),
             sa.Column("partition_key", sa.Text),
             sa.Column("event_type", sa.Text, nullable=False),
@@ -93,11 +100,14 @@ class Tables:
             sa.Column("retry_count", sa.Integer, nullable=False),
             sa.Column("correlation_id", sa.Text, nullable=False),
             sa.Column("causation_id", sa.Text),
+            # The id comes first: a relay marks the messages of several tenants by one statement.
+            sa.UniqueConstraint("message_id", "tenant_id"),
             sqlite_autoincrement=True,
         )
         is_waiting = table.c.published_at.is_(None)
         add_partial_index(table, "waiting", table.c.seq, where=is_waiting)
-        add_partial_index(table, "waiting_by_key", table.c.lease_key, table.c.seq, where=is_waiting)
+        key = (table.c.lease_key, table.c.tenant_id)
+        add_partial_index(table, "waiting_by_key", *key, table.c.seq, where=is_waiting)
         is_published = table.c.published_at.is_not(None)
         add_partial_index(table, "published", table.c.published_at, where=is_published)
         return table
@@ -109,11 +119,14 @@ class Tables:
             self.metadata,
             # Numbered from one sequence, so that no two leases share an epoch.
             sa.Column("epoch", BigKey, primary_key=True, autoincrement=True),
-            sa.Column("lease_key", sa.Text, nullable=False, unique=True),
+            create_tenant_column(),
+            sa.Column("lease_key", sa.Text, nullable=False),
             sa.Column("relay_id", sa.Text, nullable=False),
             sa.Column("leased_until", UtcDateTime),
             sa.Column("due", UtcDateTime),
-            sa.Column("dead_letter_id", sa.Text, unique=True),
+            sa.Column("dead_letter_id", sa.Text),
+            sa.UniqueConstraint("lease_key", "tenant_id"),
+            sa.UniqueConstraint("dead_letter_id", "tenant_id"),
             sqlite_autoincrement=True,
         )
 
@@ -121,6 +134,7 @@ class Tables:
         return sa.Table(
             f"{self.prefix}inbox",
             self.metadata,
+            create_tenant_column(primary_key=True),
             sa.Column("consumer", sa.Text, primary_key=True),
             sa.Column("message_id", sa.Text, primary_key=True),
             sa.Column("fingerprint", sa.Text, nullable=False),

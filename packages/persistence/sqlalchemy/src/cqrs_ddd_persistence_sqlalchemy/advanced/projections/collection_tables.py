@@ -16,12 +16,18 @@ from pydantic_core import to_json
 from sqlalchemy.orm import registry
 
 from cqrs_ddd_advanced_core.ports.projections import DOC_ID, Document
-from cqrs_ddd_advanced_core.spi.document_fields import DOC, DeclaredType, DocumentFields
+from cqrs_ddd_advanced_core.spi.document_fields import (
+    DOC,
+    DOC_TENANT,
+    DeclaredType,
+    DocumentFields,
+)
 from cqrs_ddd_advanced_core.spi.documents import EncodedDocument, decode_document, encode_document
 
 from ...engine import AsyncConnection, driver
 from ...schema.column_types import ColumnType, ExactDecimal, Json, UtcDateTime
 from ...schema.tables import Tables
+from ...schema.tenants import create_tenant_column, is_visible
 from ...specifications import Criteria, apply_criteria, options
 
 
@@ -50,6 +56,7 @@ class CollectionTable:
         table = sa.Table(
             self.name,
             sa.MetaData(schema=self.tables.schema),
+            create_tenant_column(DOC_TENANT),
             sa.Column(DOC_ID, _text_type(self.is_postgres), nullable=False),
             # JSON, since JSONB would change large floats to integers and sort the keys.
             sa.Column(DOC, sa.JSON, nullable=False),
@@ -58,11 +65,11 @@ class CollectionTable:
                 for name, each in self.fields.items()
             ),
             sa.Column(self._shape, sa.Boolean),
-            sa.PrimaryKeyConstraint(DOC_ID, name=f"pk_{names}"),
+            sa.PrimaryKeyConstraint(DOC_TENANT, DOC_ID, name=f"pk_{names}"),
         )
         for place, (name, each) in enumerate(self.fields.items()):
             if not each.is_json:
-                sa.Index(f"ix_{names}_{place}", table.c[name])
+                sa.Index(f"ix_{names}_{place}", table.c[DOC_TENANT], table.c[name])
         return table
 
     @property
@@ -75,24 +82,27 @@ class CollectionTable:
         """Name with its schema, quoted where necessary."""
         return driver.quote_table(self.table, self.is_postgres)
 
-    def select(self, criteria: Criteria) -> sa.Select[Any]:
-        """Select the documents that satisfy the criteria.
+    def select(self, criteria: Criteria, tenant_id: str) -> sa.Select[Any]:
+        """Select the documents of a tenant that satisfy the criteria.
 
         Raises:
             SpecificationError: the fields do not support the criteria; no SQL is built.
         """
-        return apply_criteria(self._rows, self._model, criteria, self.table.c[DOC_ID])
+        rows = self._select_rows(tenant_id)
+        return apply_criteria(rows, self._model, criteria, self.table.c[DOC_ID])
 
-    def count(self, criteria: Criteria) -> sa.Select[Any]:
+    def count(self, criteria: Criteria, tenant_id: str) -> sa.Select[Any]:
         """Count the documents of all pages."""
-        return options.count_rows(self._rows, self._model, criteria)
+        return options.count_rows(self._select_rows(tenant_id), self._model, criteria)
 
     def read_row(self, row: sa.Row[Any]) -> dict[str, Any]:
         """Return the document of a row of ``select``."""
         return decode_document(row[0])
 
-    async def write(self, connection: AsyncConnection, docs: Mapping[str, Document]) -> None:
-        """Insert or replace documents by one statement, in the order of their ids.
+    async def write(
+        self, connection: AsyncConnection, tenant_id: str, docs: Mapping[str, Document]
+    ) -> None:
+        """Insert or replace documents of a tenant by one statement, in the order of their ids.
 
         Raises:
             DocumentError: a value does not fit its declared field.
@@ -106,40 +116,51 @@ class CollectionTable:
         # All writers use the same order, or two could deadlock.
         documents.sort(key=lambda each: each.doc_id)
         if self.is_postgres:
-            await driver.fetch(connection, self.upsert, *self.to_parameters(documents))
+            await driver.fetch(connection, self.upsert, *self.to_parameters(tenant_id, documents))
         else:
-            await driver.execute_many(connection, self.upsert, self.to_parameters(documents))
+            rows = self.to_parameters(tenant_id, documents)
+            await driver.execute_many(connection, self.upsert, rows)
 
     async def read(
-        self, connection: AsyncConnection, doc_ids: Sequence[str]
+        self, connection: AsyncConnection, tenant_id: str, doc_ids: Sequence[str]
     ) -> dict[str, dict[str, Any]]:
-        """Return the documents by id, in the order of the ids, by one statement."""
+        """Return the documents of a tenant by id, in the order of the ids, by one statement."""
         if not doc_ids:
             return {}
         if len(doc_ids) == 1:
-            rows = await driver.fetch(connection, self.get, *doc_ids)
+            rows = await driver.fetch(connection, self.get, tenant_id, *doc_ids)
         else:
-            rows = await driver.fetch(connection, self.get_many, self._id_parameter(doc_ids))
+            ids = self._id_parameter(doc_ids)
+            rows = await driver.fetch(connection, self.get_many, tenant_id, ids)
         documents = {row[0]: row[1] for row in rows}
         return {each: decode_document(documents[each]) for each in doc_ids if each in documents}
 
-    async def delete(self, connection: AsyncConnection, doc_ids: Sequence[str]) -> None:
-        """Delete documents by one statement."""
+    async def delete(
+        self, connection: AsyncConnection, tenant_id: str, doc_ids: Sequence[str]
+    ) -> None:
+        """Delete documents of a tenant by one statement."""
         if doc_ids:
-            await driver.fetch(connection, self.delete_many, self._id_parameter(doc_ids))
+            ids = self._id_parameter(doc_ids)
+            await driver.fetch(connection, self.delete_many, tenant_id, ids)
 
-    async def delete_all(self, connection: AsyncConnection) -> None:
-        """Delete all rows."""
+    async def delete_all(self, connection: AsyncConnection, tenant_id: str | None) -> None:
+        """Delete all rows of a tenant, or of all tenants for None."""
         # TRUNCATE would block readers until the commit.
-        await driver.fetch(connection, f"DELETE FROM {self.quoted_name}")
+        visible = is_visible(self.table.c[DOC_TENANT], tenant_id)
+        await connection.execute(sa.delete(self.table).where(visible))
 
     @cached_property
     def upsert(self) -> str:
         """INSERT that takes one array per column on PostgreSQL, and one row on SQLite."""
-        names = [DOC_ID, DOC, *self.fields]
+        names = [DOC_TENANT, DOC_ID, DOC, *self.fields]
         quoted = [self._quote(name) for name in names]
         if self.is_postgres:
-            kinds = ["text", "json", *(_POSTGRES_TYPES[each.kind] for each in self.fields.values())]
+            kinds = [
+                "text",
+                "text",
+                "json",
+                *(_POSTGRES_TYPES[each.kind] for each in self.fields.values()),
+            ]
             # Arrays of JSON are passed as text, since SQLAlchemy disables JSON in the driver.
             arrays = [
                 f"${place}::{'text' if 'json' in kind else kind}[]"
@@ -156,15 +177,19 @@ class CollectionTable:
             )
         else:
             rows = f"VALUES ({', '.join('?' * len(names))})"
-        changes = ", ".join(f"{name} = excluded.{name}" for name in quoted[1:])
+        changes = ", ".join(f"{name} = excluded.{name}" for name in quoted[2:])
         return (
             f"INSERT INTO {self.quoted_name} AS kept ({', '.join(quoted)}) {rows} "
-            f"ON CONFLICT ({DOC_ID}) DO UPDATE SET {changes} WHERE kept.{self._shape} IS NULL"
+            f"ON CONFLICT ({DOC_TENANT}, {DOC_ID}) DO UPDATE SET {changes} "
+            f"WHERE kept.{self._shape} IS NULL"
         )
 
-    def to_parameters(self, documents: Sequence[EncodedDocument]) -> Sequence[Sequence[Any]]:
+    def to_parameters(
+        self, tenant_id: str, documents: Sequence[EncodedDocument]
+    ) -> Sequence[Sequence[Any]]:
         """Return the parameters of ``upsert``: columns on PostgreSQL, rows on SQLite."""
         columns: list[list[Any]] = [
+            [tenant_id] * len(documents),
             [each.doc_id for each in documents],
             [each.document.decode() for each in documents],
         ]
@@ -177,33 +202,34 @@ class CollectionTable:
 
     @cached_property
     def get(self) -> str:
-        """SELECT of one document by id."""
-        place = "$1" if self.is_postgres else "?"
-        return f"SELECT {DOC_ID}, {_READ} FROM {self.quoted_name} WHERE {DOC_ID} = {place}"
+        """SELECT of one document of a tenant by id."""
+        return self._adapt(f"SELECT {DOC_ID}, {_READ} FROM {self._of_tenant} AND {DOC_ID} = $2")
 
     @cached_property
     def get_many(self) -> str:
-        """SELECT of the documents in a list of ids, which is one parameter."""
-        return f"SELECT {DOC_ID}, {_READ} FROM {self.quoted_name} WHERE {DOC_ID} {self._in_ids}"
+        """SELECT of the documents of a tenant in a list of ids, which is one parameter."""
+        return self._adapt(
+            f"SELECT {DOC_ID}, {_READ} FROM {self._of_tenant} AND {DOC_ID} {self._in_ids}"
+        )
 
     @cached_property
     def delete_many(self) -> str:
-        """DELETE of the documents in a list of ids, which is one parameter."""
+        """DELETE of the documents of a tenant in a list of ids, which is one parameter."""
         if not self.is_postgres:
-            return f"DELETE FROM {self.quoted_name} WHERE {DOC_ID} {self._in_ids}"
+            return self._adapt(f"DELETE FROM {self._of_tenant} AND {DOC_ID} {self._in_ids}")
         # Locked in the order of ``write``, or two writers could deadlock.
         return (
-            f"WITH gone AS (SELECT {DOC_ID} FROM {self.quoted_name} WHERE {DOC_ID} {self._in_ids} "
+            f"WITH gone AS (SELECT {DOC_ID} FROM {self._of_tenant} AND {DOC_ID} {self._in_ids} "
             f"ORDER BY {DOC_ID} FOR UPDATE) DELETE FROM {self.quoted_name} AS kept USING gone "
-            f"WHERE kept.{DOC_ID} = gone.{DOC_ID}"
+            f"WHERE kept.{DOC_TENANT} = $1 AND kept.{DOC_ID} = gone.{DOC_ID}"
         )
 
     def _id_parameter(self, doc_ids: Sequence[str]) -> Any:
         return list(doc_ids) if self.is_postgres else to_json(doc_ids).decode()
 
-    @cached_property
-    def _rows(self) -> sa.Select[Any]:
-        rows = sa.select(sa.cast(self.table.c[DOC], sa.Text))
+    def _select_rows(self, tenant_id: str) -> sa.Select[Any]:
+        is_own = self.table.c[DOC_TENANT] == tenant_id
+        rows = sa.select(sa.cast(self.table.c[DOC], sa.Text)).where(is_own)
         if self.is_postgres:
             return rows
         # The query fails if the fields have changed; SQLite would compare with other types.
@@ -213,7 +239,12 @@ class CollectionTable:
     def _model(self) -> type[Any]:
         """Class mapped to the columns that criteria may name."""
         model = type(self.collection, (), {})
-        registry().map_imperatively(model, self.table, include_properties=[DOC_ID, *self.fields])
+        registry().map_imperatively(
+            model,
+            self.table,
+            include_properties=[DOC_ID, *self.fields],
+            primary_key=[self.table.c[DOC_ID]],  # Of the documents of one tenant.
+        )
         return model
 
     @cached_property
@@ -239,7 +270,14 @@ class CollectionTable:
 
     @property
     def _in_ids(self) -> str:
-        return "= ANY($1::text[])" if self.is_postgres else "IN (SELECT value FROM json_each(?))"
+        return "= ANY($2::text[])" if self.is_postgres else "IN (SELECT value FROM json_each($2))"
+
+    @property
+    def _of_tenant(self) -> str:
+        return f"{self.quoted_name} WHERE {DOC_TENANT} = $1"
+
+    def _adapt(self, statement: str) -> str:
+        return driver.adapt_parameters(statement, self.is_postgres)
 
     def _quote(self, name: str) -> str:
         return driver.get_dialect(self.is_postgres).identifier_preparer.quote(name)

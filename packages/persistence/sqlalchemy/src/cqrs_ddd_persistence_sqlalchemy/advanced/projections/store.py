@@ -12,6 +12,7 @@ from cqrs_ddd_advanced_core.ports.projections import MAX_COLLECTION_NAME
 from cqrs_ddd_advanced_core.spi import documents
 from cqrs_ddd_advanced_core.spi.document_fields import DocumentFields
 from cqrs_ddd_core import ConfigError, SearchResult, UnitOfWork
+from cqrs_ddd_core.spi import tenancy
 from cqrs_ddd_core.spi.checks import ensure_searchable
 
 from ...engine import AsyncConnection, Connections, SessionFactory, driver
@@ -32,6 +33,8 @@ Limit = Callable[[sa.Select[Any]], sa.Select[Any]]
 
 class SQLAlchemyProjectionStore(IProjectionStore):
     """Documents in a table for each collection, with a column for each declared field.
+
+    All tenants share the table; the tenant of a document is part of its primary key.
 
     Args:
         session_factory: creates a transaction for calls outside a unit of work.
@@ -127,8 +130,10 @@ class SQLAlchemyProjectionStore(IProjectionStore):
         Raises:
             DocumentError: a value does not fit its declared field.
         """
+        operation = f"write to {collection}"
+        tenant_id = tenancy.get_row_tenant(operation)
         await self._access.change(
-            collection, uow, f"write to {collection}", lambda c, table: table.write(c, docs)
+            collection, uow, operation, lambda c, table: table.write(c, tenant_id, docs)
         )
 
     async def get(
@@ -142,10 +147,10 @@ class SQLAlchemyProjectionStore(IProjectionStore):
         self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork | None = None
     ) -> dict[str, dict[str, Any]]:
         """Return documents by id, by one statement."""
-        wanted = documents.filter_doc_ids(doc_ids)
-
+        operation, wanted = f"read {collection}", documents.filter_doc_ids(doc_ids)
+        tenant_id = tenancy.get_row_tenant(operation)
         return await self._access.read(
-            collection, uow, f"read {collection}", lambda c, table: table.read(c, wanted)
+            collection, uow, operation, lambda c, table: table.read(c, tenant_id, wanted)
         )
 
     async def find(
@@ -158,16 +163,17 @@ class SQLAlchemyProjectionStore(IProjectionStore):
         """
         ensure_searchable(criteria)
         operation = f"search {collection}"
+        tenant_id = tenancy.get_row_tenant(operation)
 
         async def prepare(
             connection: AsyncConnection, table: CollectionTable
         ) -> tuple[CollectionTable, sa.Select[Any]]:
-            return table, table.select(criteria)
+            return table, table.select(criteria, tenant_id)
 
         known, prepared = await self._access.read(collection, uow, operation, prepare)
 
         def select_from(table: CollectionTable) -> sa.Select[Any]:
-            return prepared if table is known else table.select(criteria)
+            return prepared if table is known else table.select(criteria, tenant_id)
 
         def read(limit: Limit = lambda query: query) -> Awaitable[list[dict[str, Any]]]:
             async def search(
@@ -179,7 +185,8 @@ class SQLAlchemyProjectionStore(IProjectionStore):
             return self._access.read(collection, uow, operation, search)
 
         async def count(connection: AsyncConnection, table: CollectionTable) -> int:
-            found: int = (await connection.execute(table.count(criteria))).scalar_one()
+            counting = table.count(criteria, tenant_id)
+            found: int = (await connection.execute(counting)).scalar_one()
             return found
 
         return SearchResult(
@@ -197,26 +204,32 @@ class SQLAlchemyProjectionStore(IProjectionStore):
         self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork | None = None
     ) -> None:
         """Delete documents by one statement, locked in the order of their ids."""
-        ids = documents.filter_doc_ids(doc_ids)
-
+        operation, ids = f"delete from {collection}", documents.filter_doc_ids(doc_ids)
+        tenant_id = tenancy.get_row_tenant(operation)
         await self._access.change(
-            collection, uow, f"delete from {collection}", lambda c, table: table.delete(c, ids)
+            collection, uow, operation, lambda c, table: table.delete(c, tenant_id, ids)
         )
 
     async def truncate_collection(self, collection: str, *, uow: UnitOfWork | None = None) -> None:
-        """Delete all documents by DELETE, which does not block readers."""
+        """Delete the documents of the tenant, or of all inside ``system_tenant``, by DELETE.
+
+        DELETE does not block readers.
+        """
+        operation, tenant_id = f"truncate {collection}", tenancy.get_visible_tenant()
         await self._access.change(
-            collection, uow, f"truncate {collection}", lambda c, table: table.delete_all(c)
+            collection, uow, operation, lambda c, table: table.delete_all(c, tenant_id)
         )
 
     async def drop_collection(self, collection: str, *, uow: UnitOfWork) -> None:
-        """Drop the table of the collection, visible to other transactions after the commit.
+        """Drop the table with the documents of all tenants, for other transactions at the commit.
 
         Raises:
+            InvalidOperationError: the call is in the request of one tenant.
             ConcurrencyError: readers used the table for longer than ``lock_timeout`` seconds.
         """
         documents.ensure_collection_name(collection)
         operation = f"drop {collection}"
+        tenancy.ensure_all_tenants(operation)
         async with self._connections.join_transaction(uow, operation) as active:
             connection = await active.connection()
             async with driver.lock_timeout(self.lock_timeout, connection, operation):
@@ -228,24 +241,27 @@ class SQLAlchemyProjectionStore(IProjectionStore):
 
         PostgreSQL takes an advisory lock per id, SQLite the write lock of the file.
         """
-        ids = documents.filter_doc_ids(doc_ids)
+        operation, ids = f"lock documents of {collection}", documents.filter_doc_ids(doc_ids)
+        tenant_id = tenancy.get_row_tenant(operation)
 
         async def take_locks(connection: AsyncConnection, table: CollectionTable) -> None:
             if driver.is_postgres(connection):
                 # All writers use the same order, or two could deadlock.
-                keys = sorted(
-                    lock_key(self._tables, "documents", f"{collection} {doc_id}") for doc_id in ids
-                )
+                places = (f"{collection} {tenant_id!r} {doc_id}" for doc_id in ids)
+                keys = sorted(lock_key(self._tables, "documents", place) for place in places)
                 await driver.fetch(connection, _TAKE_LOCKS, keys)
             else:
                 await driver.take_write_lock(connection)
 
-        await self._access.change(collection, uow, f"lock documents of {collection}", take_locks)
+        await self._access.change(collection, uow, operation, take_locks)
 
     async def replace_collection(self, collection: str, by: str, *, uow: UnitOfWork) -> None:
         """Rename the table of ``by``, visible to other transactions after the commit.
 
+        The documents of all tenants are replaced.
+
         Raises:
+            InvalidOperationError: the call is in the request of one tenant.
             ProjectionStoreError: ``by`` does not exist.
             ConcurrencyError: readers used a table for longer than ``lock_timeout`` seconds.
         """
@@ -253,6 +269,7 @@ class SQLAlchemyProjectionStore(IProjectionStore):
         documents.ensure_collection_name(by)
         documents.ensure_other_collection(collection, by)
         operation = f"replace {collection} by {by}"
+        tenancy.ensure_all_tenants(operation)
         async with self._connections.join_transaction(uow, operation) as active:
             connection = await active.connection()
             async with driver.lock_timeout(self.lock_timeout, connection, operation):
