@@ -21,8 +21,11 @@ def get_table(name: str) -> Table:
 
 def _define_documents(collection: str, *fields: Column[Any]) -> Table:
     name = f"{TOOLKIT.advanced.view_prefix}{collection}"
-    kept = Column("doc_id", Text, primary_key=True), Column("doc", JSON)
-    return Table(name, MetaData(), *kept, *fields)
+    key = (
+        Column("doc_tenant", Text, primary_key=True, server_default=""),
+        Column("doc_id", Text, primary_key=True),
+    )
+    return Table(name, MetaData(), *key, Column("doc", JSON), *fields)
 
 
 DAYS = _define_documents("daily_revenue")
@@ -52,7 +55,9 @@ class OrderStatements:
         )
         self.add_events = insert(events)
         self.add_messages = insert(outbox)
-        self.day = select(DAYS.c.doc).where(DAYS.c.doc_id == bindparam("day"))
+        self.day = select(DAYS.c.doc).where(
+            DAYS.c.doc_tenant == "", DAYS.c.doc_id == bindparam("day")
+        )
         self.keep_day = _build_upsert(insert, DAYS)
 
         self.waiting = (
@@ -80,7 +85,7 @@ class OrderStatements:
             .limit(bindparam("limit"))
         )
         self.summaries = select(SUMMARIES.c.doc_id, SUMMARIES.c.doc).where(
-            SUMMARIES.c.doc_id.in_(bindparam("ids", expanding=True))
+            SUMMARIES.c.doc_tenant == "", SUMMARIES.c.doc_id.in_(bindparam("ids", expanding=True))
         )
         self.keep_summaries = _build_upsert(insert, SUMMARIES)
         row = insert(TOOLKIT.advanced.projections).values(projection="OrderSummaries", version=1)
@@ -92,7 +97,7 @@ class OrderStatements:
 def _build_upsert(insert: Any, table: Table) -> Any:
     row = insert(table)
     kept = {column.name: row.excluded[column.name] for column in table.columns}
-    return row.on_conflict_do_update(index_elements=["doc_id"], set_=kept)
+    return row.on_conflict_do_update(index_elements=["doc_tenant", "doc_id"], set_=kept)
 
 
 def _build_addition(insert: Any, table: Table) -> Any:

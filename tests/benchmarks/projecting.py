@@ -171,7 +171,7 @@ def _build_upsert(store: Store, place: Callable[[int], str]) -> str:
     name = f"{store.tables.prefix}view_{Stock.collection}"
     return (
         f"INSERT INTO {name} (doc_id, doc, place) VALUES ({place(1)}, {place(2)}, {place(3)}) "
-        "ON CONFLICT (doc_id) DO UPDATE SET doc = excluded.doc, place = excluded.place"
+        "ON CONFLICT (doc_tenant, doc_id) DO UPDATE SET doc = excluded.doc, place = excluded.place"
     )
 
 

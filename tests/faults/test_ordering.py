@@ -31,7 +31,7 @@ def create_naive_reader(engine: AsyncEngine, tables: Tables) -> ReadAfter:
         async with engine.connect() as connection:
             sql = event_statements(tables, True).after
             return read_events(
-                await fetch(connection, sql, position, 2**62, 1000), are_from_postgres=True
+                await fetch(connection, sql, position, 2**62, None, 1000), are_from_postgres=True
             )
 
     return read
