@@ -181,6 +181,7 @@ def test_event_sourced_orders_have_the_same_events_but_no_rows(shop: Shop) -> No
     assert len(events[0]) == 47
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql", "memory"])
 async def test_order_list_and_sales_report_add_up_to_the_same_totals(
@@ -232,6 +233,7 @@ def test_rebuild_restores_deleted_documents(lasting_shop: Shop) -> None:
     assert "resumed: 25" in lasting_shop.run().stdout
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "lasting_shop", [("sqlite", "events"), ("postgresql", "state")], indirect=True, ids="-".join
 )

@@ -34,6 +34,7 @@ async def test_documents_of_killed_projection_workers_equal_a_replay_of_the_even
     assert findings.faults == 0, findings
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", [EarlyCheckpointStore, LateCheckpointStore])
 async def test_kill_check_catches_a_checkpoint_in_a_separate_transaction(
     place: Place, kind: Kind

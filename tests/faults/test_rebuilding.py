@@ -62,6 +62,7 @@ async def test_inline_projection_is_exact_after_killed_rebuilds(place: Place) ->
     assert findings.faults == 0, findings
 
 
+@pytest.mark.full
 async def test_rebuild_check_catches_a_rebuild_that_does_not_wait_for_open_commands(
     place: Place,
 ) -> None:

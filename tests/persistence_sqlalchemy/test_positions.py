@@ -340,19 +340,29 @@ async def test_position_store_without_tables_names_create_schema(
 
 
 async def test_wait_for_a_position_polls_if_the_queue_signal_fails(
-    session_factory: SessionFactory, tables: Tables, caplog: pytest.LogCaptureFixture
+    session_factory: SessionFactory,
+    tables: Tables,
+    new_uow: NewUnitOfWork,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    has_failed = asyncio.Event()
+
     class Broken(InMemoryQueueSignal):
         async def wait(self, channel: str, timeout: float) -> bool:
+            has_failed.set()
             raise ConnectionError("connection lost")
 
     positions = SQLAlchemyPositionStore(
         session_factory, tables=tables, signal=Broken(), poll_interval=0.01
     )
     name = new_name()
-    assert await positions.claim(name, "one") is not None
+    ours = await claim(positions, name, "one")
 
-    assert await positions.wait_until(1, [name], timeout=0.05) is False
+    waiting = asyncio.ensure_future(positions.wait_until(1, [name], timeout=30))
+    await has_failed.wait()
+    await advance(SQLAlchemyPositionStore(session_factory, tables=tables), ours, 1, new_uow)
+
+    assert await waiting
     assert "; polling" in caplog.text
 
 
