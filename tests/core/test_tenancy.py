@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -42,6 +43,7 @@ from cqrs_ddd_core.application.health import check_health
 from cqrs_ddd_core.context import bind_request
 from cqrs_ddd_core.middleware import IdempotencyMiddleware, LockingMiddleware
 from cqrs_ddd_core.spi.tenancy import get_visible_tenant
+from cqrs_ddd_core.testing.contracts.tenancy import RepositoryTenancyContract
 
 
 class Letter(AggregateRoot[str]):
@@ -257,3 +259,43 @@ def test_repository_that_overrides_or_excuses_its_own_methods_is_accepted() -> N
             return await self.list_all()
 
     Special(Letter).use_cache(InMemoryCacheService(), Letter)
+
+
+class TenantLetters(MultitenantMixin[Letter, str], InMemoryRepository[Letter, str]):
+    pass
+
+
+class TestRepositoryOfTenants(RepositoryTenancyContract):
+    @pytest.fixture
+    def tenant_repository(self) -> TenantLetters:
+        return TenantLetters(Letter)
+
+    @pytest.fixture
+    def make_owned(self) -> Callable[[str], Letter]:
+        return lambda letter_id: Letter(id=letter_id, title="a letter")
+
+
+class ForgetfulLetters(TenantLetters):
+    """Repository that ignores the tenant in one of its methods."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__(Letter)
+        setattr(self, method, partial(getattr(InMemoryRepository, method), self))
+
+
+@pytest.mark.parametrize("method", ["add", "add_many", "get", "delete", "list_all", "search"])
+async def test_repository_contract_catches_a_method_that_ignores_the_tenant(method: str) -> None:
+    contract = RepositoryTenancyContract()
+    failures = 0
+
+    for test in (
+        contract.test_tenant_sees_and_changes_its_own_aggregates_only,
+        contract.test_aggregate_of_another_tenant_is_neither_saved_nor_replaced,
+        contract.test_repository_of_tenants_needs_a_tenant,
+    ):
+        try:
+            await test(ForgetfulLetters(method), lambda each: Letter(id=each, title="a letter"))
+        except (AssertionError, InvalidOperationError):
+            failures += 1
+
+    assert failures

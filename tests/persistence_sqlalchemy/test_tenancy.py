@@ -18,6 +18,7 @@ from cqrs_ddd_core.adapters.tenant_repository import MultitenantMixin
 from cqrs_ddd_core.context import request_context
 from cqrs_ddd_core.domain import ISpecification
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, OptimisticConcurrencyError
+from cqrs_ddd_core.testing.contracts.tenancy import RepositoryTenancyContract
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork
 from cqrs_ddd_persistence_sqlalchemy.repository.model_mapper import ModelMapper
 from cqrs_ddd_persistence_sqlalchemy.repository.model_mixins import VersionMixin
@@ -245,3 +246,13 @@ async def test_specification_cannot_match_rows_of_another_tenant(
 
     for criteria in (anything, ~anything, QueryOptions(anything, limit=5)):
         assert await (await letters.search(criteria)) == []
+
+
+class TestSQLAlchemyRepositoryOfTenants(RepositoryTenancyContract):
+    @pytest.fixture
+    def tenant_repository(self, letters: Letters) -> Letters:
+        return letters
+
+    @pytest.fixture
+    def make_owned(self) -> Callable[[str], Letter]:
+        return _letter

@@ -14,8 +14,15 @@ from ...ports.event_store import IEventLog, StoredEvent, StreamId
 from ...ports.inbox import IInbox
 from ...ports.locking import ILeasedLock
 from ...ports.outbox import ILeasedOutbox, OutboxMessage
-from ...primitives.exceptions import InvalidOperationError, LeaseLostError, OutboxError
+from ...ports.repository import IBulkRepository
+from ...primitives.exceptions import (
+    InvalidOperationError,
+    LeaseLostError,
+    OptimisticConcurrencyError,
+    OutboxError,
+)
 from ...primitives.id_generator import uuid4_text
+from ...spi.querying import AllOf
 from ..assertions import raises
 
 TENANTS = ("north", "south")
@@ -423,6 +430,77 @@ class BlobStorageTenancyContract:
             await assert_rejected(
                 lambda: blobs.save(key, b""), lambda: blobs.load(key), lambda: blobs.delete(key)
             )
+
+
+class RepositoryTenancyContract:
+    """Contract of a repository with ``MultitenantMixin``.
+
+    Provide the fixtures ``tenant_repository`` and ``make_owned``, a function from an id to a new
+    aggregate without a tenant.
+    """
+
+    async def test_tenant_sees_and_changes_its_own_aggregates_only(
+        self, tenant_repository: IBulkRepository[Any, Any], make_owned: Callable[[str], Any]
+    ) -> None:
+        ids = {each: [uuid4_text(), uuid4_text()] for each in TENANTS}
+        for each, (first, second) in ids.items():
+            with tenant(each):
+                await tenant_repository.add(make_owned(first))
+                await tenant_repository.add_many([make_owned(second)])
+        every, theirs = ids["north"] + ids["south"], ids["north"]
+
+        with tenant("south"):
+            assert [await tenant_repository.get(each) for each in theirs] == [None, None]
+            for found in (
+                await tenant_repository.list_all(),
+                await tenant_repository.list_all(every),
+                await (await tenant_repository.search(AllOf(()))),
+                [each async for each in (await tenant_repository.search(AllOf(()))).stream()],
+            ):
+                owned = {(each.id, each.tenant_id) for each in found}
+                assert owned == {(each, "south") for each in ids["south"]}
+            assert await (await tenant_repository.search(AllOf(()))).count() == 2
+            for each in theirs:
+                await tenant_repository.delete(each)
+        with tenant("north"):
+            assert {each.id for each in await tenant_repository.list_all()} == set(theirs)
+
+    async def test_aggregate_of_another_tenant_is_neither_saved_nor_replaced(
+        self, tenant_repository: IBulkRepository[Any, Any], make_owned: Callable[[str], Any]
+    ) -> None:
+        entity_id = uuid4_text()
+        with tenant("north"):
+            await tenant_repository.add(make_owned(entity_id))
+            theirs = await tenant_repository.get(entity_id)
+            assert theirs is not None
+
+        with tenant("south"):
+            await assert_rejected(
+                lambda: tenant_repository.add(theirs),
+                lambda: tenant_repository.add_many([theirs]),
+            )
+            with raises(OptimisticConcurrencyError):
+                await tenant_repository.add(make_owned(entity_id))
+        with tenant("north"):
+            kept = await tenant_repository.get(entity_id)
+            assert kept is not None
+            assert (kept.tenant_id, kept.version) == ("north", theirs.version)
+
+    async def test_repository_of_tenants_needs_a_tenant(
+        self, tenant_repository: IBulkRepository[Any, Any], make_owned: Callable[[str], Any]
+    ) -> None:
+        calls: list[Call] = [
+            lambda: tenant_repository.add(make_owned("1")),
+            lambda: tenant_repository.add_many([make_owned("1")]),
+            lambda: tenant_repository.get("1"),
+            lambda: tenant_repository.delete("1"),
+            lambda: tenant_repository.list_all(),
+            lambda: tenant_repository.search(AllOf(())),
+        ]
+
+        await assert_rejected(*calls)
+        with system_tenant():
+            await assert_rejected(*calls)
 
 
 def _event(stream: StreamId, version: int, owner: str, **fields: Any) -> StoredEvent:
