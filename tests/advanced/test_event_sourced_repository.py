@@ -373,6 +373,29 @@ async def test_loading_many_ids_is_one_read_of_the_event_store(events: InMemoryE
     assert reads == ["get_streams"]
 
 
+async def test_loading_a_past_version_reads_no_later_events() -> None:
+    read: list[StoredEvent] = []
+
+    class RecordingEventStore(InMemoryEventStore):
+        async def get_events(self, *args: Any, **kwargs: Any) -> list[StoredEvent]:
+            found = await super().get_events(*args, **kwargs)
+            read.extend(found)
+            return found
+
+    accounts = Accounts(event_store=RecordingEventStore())
+    account = Account.open(new_account_id())
+    for amount in (1, 2, 4):
+        account.pay_in(amount)
+    await accounts.add(account)
+
+    past = await accounts.load(account.id, version=2)
+
+    assert past is not None
+    assert (past.balance, past.version) == (1, 2)
+    assert [event.version for event in read] == [1, 2]
+    assert await accounts.load(account.id, version=5) is None
+
+
 async def test_subclass_with_another_aggregate_type_is_rejected_by_the_repository(
     accounts: Accounts,
 ) -> None:

@@ -82,13 +82,9 @@ class SlowStore(InMemoryEventStore):
         super().__init__()
         self._clock = clock
 
-    async def get_events(
-        self, aggregate_id: str, *, after_version: int = 0, aggregate_type: str | None = None
-    ) -> list[StoredEvent]:
+    async def get_events(self, aggregate_id: str, **part: Any) -> list[StoredEvent]:
         await self._clock.advance(2.0)
-        return await super().get_events(
-            aggregate_id, after_version=after_version, aggregate_type=aggregate_type
-        )
+        return await super().get_events(aggregate_id, **part)
 
 
 class ReversedOrderLoader(EventSourcedLoader[Account]):

@@ -40,7 +40,14 @@ from cqrs_ddd_core.adapters.memory import event_store as fake_events
 from cqrs_ddd_core.adapters.memory import outbox as fake_outbox
 from cqrs_ddd_core.adapters.memory import repository as fake_rows
 from cqrs_ddd_core.adapters.memory.transaction import InMemoryTransaction, join_transaction
-from cqrs_ddd_core.ports import Heartbeat, InboxEntry, OutboxBacklog, OutboxLease, OutboxMessage
+from cqrs_ddd_core.ports import (
+    AppendResult,
+    Heartbeat,
+    InboxEntry,
+    OutboxBacklog,
+    OutboxLease,
+    OutboxMessage,
+)
 from cqrs_ddd_core.primitives import storable
 from cqrs_ddd_core.primitives.exceptions import (
     AlreadyExistsError,
@@ -123,7 +130,7 @@ class ExpectsNothing(InMemoryEventStore):
         events: Sequence[StoredEvent],
         *,
         expected_version: ExpectedVersion | int = ExpectedVersion.ANY,
-    ) -> int:
+    ) -> AppendResult:
         return await super().append_to_stream(stream, events)
 
 
@@ -151,13 +158,33 @@ class AppendsOutsideTheTransaction(InMemoryEventStore):
 class FirstIdWins(InMemoryEventStore):
     """Wrong variant: identifies a stream by its id, without the aggregate type."""
 
-    async def get_events(
-        self, aggregate_id: str, *, after_version: int = 0, aggregate_type: str | None = None
-    ) -> list[StoredEvent]:
-        kind = min(self._log.types.get(("", aggregate_id), {"none"}))
-        return await super().get_events(
-            aggregate_id, after_version=after_version, aggregate_type=kind
-        )
+    async def get_events(self, aggregate_id: str, **part: Any) -> list[StoredEvent]:
+        kinds = self._log.types.get(("", aggregate_id), {"none"})
+        return await super().get_events(aggregate_id, **{**part, "aggregate_type": min(kinds)})
+
+
+class ChecksEachVersionAlone(InMemoryEventStore):
+    """Wrong variant: rejects only a version that is stored, as a unique key does."""
+
+    def _get_changes(self, uow: InMemoryTransaction) -> fake_events._AppendedEvents:
+        changes = super()._get_changes(uow)
+
+        def ensure_free(event: StoredEvent, actual: int) -> None:
+            stored = [e for e in self._log.events if e.stream == event.stream]
+            if event.version in {e.version for e in stored}:
+                raise OptimisticConcurrencyError.version_taken(
+                    str(event.stream), event.version, actual
+                )
+
+        changes._ensure_later = ensure_free  # type: ignore[method-assign]
+        return changes
+
+
+class ReadsTheWholeStream(InMemoryEventStore):
+    """Wrong variant: ignores the bounds of a read."""
+
+    async def get_events(self, aggregate_id: str, **part: Any) -> list[StoredEvent]:
+        return await super().get_events(aggregate_id, aggregate_type=part.get("aggregate_type"))
 
 
 class KeepsReferences(InMemoryRepository[Parcel, str]):
@@ -828,6 +855,12 @@ MUTANTS: Collection[Breaks] = (
     Breaks(OutcomesWithDoubles, INBOX.test_inbox_returns_the_outcome_of_a_message_unchanged),
     Breaks(CacheWithDoubles, CACHE.test_cache_returns_json_unchanged),
     Breaks(FirstIdWins, EVENTS.test_aggregate_types_that_share_an_id_have_separate_streams),
+    Breaks(ChecksEachVersionAlone, EVENTS.test_event_versions_of_a_stream_ascend),
+    Breaks(ReadsTheWholeStream, EVENTS.test_part_of_an_event_stream_can_be_read),
+    Breaks(
+        PositionsAtAppend,
+        EVENTS.test_append_to_a_stream_returns_the_position_once_it_is_committed,
+    ),
     Breaks(KeepsReferences, ROWS.test_repository_returns_an_independent_copy_of_the_aggregate),
     Breaks(CountsThePage, ROWS.test_count_of_a_search_includes_every_page_and_own_changes),
     Breaks(GetsNone, MANY.test_get_one_returns_the_aggregate_and_rejects_an_absent_id),

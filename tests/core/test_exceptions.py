@@ -129,7 +129,7 @@ def test_validation_error_keeps_pydantic_errors_by_field() -> None:
     [
         (
             OptimisticConcurrencyError.version_taken("Order o-1", 2, 3),
-            "Order o-1 already has a version 2 and is at version 3; "
+            "cannot append version 2 of Order o-1, which is at version 3; "
             "reload it and retry the command",
         ),
         (

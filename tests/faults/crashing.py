@@ -112,13 +112,13 @@ async def write(place: Place) -> None:
                 uow = SQLAlchemyUnitOfWork(session_factory=sessions, tables=place.tables)
                 with contextlib.suppress(ConcurrencyError):
                     async with uow:
-                        number = await uow.event_store.append_to_stream(
+                        appended = await uow.event_store.append_to_stream(
                             stream, [event(stream, 1, event_id=message_id)]
                         )
                         message = OutboxMessage(
                             message_id=message_id,
                             event_type="Notified",
-                            payload={"number": number},
+                            payload={"number": appended.version},
                             partition_key=stream.aggregate_id,
                         )
                         await uow.outbox.save_messages([message], uow)

@@ -121,7 +121,7 @@ class EventSourcedLoader(Generic[T]):
         _ensure_one_moment(version, at)
         # Snapshots do not help: only the latest one is stored, which is later than most pasts.
         stream = self._stream_of(entity_id)
-        stored = (await _read_histories(store, [stream], 0))[stream]
+        stored = (await _read_histories(store, [stream], 0, up_to=version))[stream]
         if at is not None:
             version = max((e.version for e in stored if e.occurred_at <= at), default=0)
         if not version or len(stored) < version:
@@ -216,15 +216,21 @@ def _ensure_one_moment(version: object, at: object) -> None:
 
 
 async def _read_histories(
-    store: IEventStore, streams: Collection[StreamId], after: int
+    store: IEventStore, streams: Collection[StreamId], after: int, *, up_to: int | None = None
 ) -> Histories:
-    """Return the events after version ``after`` by stream; an ``IEventLog`` needs one query."""
+    """Return the events after version ``after`` by stream; an ``IEventLog`` needs one query.
+
+    Only an ``IEventLog`` can leave out the events after the version ``up_to`` of one stream.
+    """
     if _keeps_log(store):
         if len(streams) > 1:
             return await store.get_streams(streams, after_version=after)
         (stream,) = streams
         events = await store.get_events(
-            stream.aggregate_id, after_version=after, aggregate_type=stream.aggregate_type
+            stream.aggregate_id,
+            after_version=after,
+            up_to_version=up_to,
+            aggregate_type=stream.aggregate_type,
         )
         return {stream: events}
     histories: Histories = {}

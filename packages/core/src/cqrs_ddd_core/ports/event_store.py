@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from ..domain.events import DomainEvent
 from ..primitives import copying, storable
 from ..primitives.exceptions import EventStoreError, MissingIdentityError, NaiveDatetimeError
+from ..primitives.storable import MAX_INTEGER
 
 EVENTS_CHANNEL = "cqrs_ddd_events"
 """Channel of ``IQueueSignal`` on which readers that wait for events are woken."""
@@ -42,6 +43,19 @@ class ExpectedVersion(Enum):
     STREAM_EXISTS = "an existing stream"
 
 
+class AppendResult(NamedTuple):
+    """Result of an append to a stream.
+
+    Attributes:
+        version: version of the stream.
+        position: position of its last event; None if nothing was appended, or until the commit of
+            the caller's unit of work, whose ``committed_position`` then has it.
+    """
+
+    version: int
+    position: int | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class StoredEvent:
     """Domain event as stored.
@@ -60,12 +74,11 @@ class StoredEvent:
         occurred_at: time of the event (aware).
         correlation_id: id that all messages of one request share.
         causation_id: id of the message that caused the event.
-        position: number of the event in the order of all streams; None until the store has assigned
-            it.
+        position: number of the event in the order of all streams; None until the commit.
 
     Raises:
         SerializationError: an id or a name is a text that some databases change or reject.
-        EventStoreError: the version is below 1.
+        EventStoreError: the version is below 1, or a version is too large for a database.
         NaiveDatetimeError: ``occurred_at`` has no time zone.
     """
 
@@ -89,10 +102,10 @@ class StoredEvent:
                 self.occurred_at,
                 field="occurred_at",
             )
-        if self.version < 1:
+        if not 1 <= self.version <= MAX_INTEGER or not 1 <= self.schema_version < 2**31:
             raise EventStoreError(
-                f"{self.event_type} {self.event_id} has version {self.version}; number the events "
-                "of a stream from 1"
+                f"{self.event_type} {self.event_id} has version {self.version} and schema version "
+                f"{self.schema_version}; number both from 1, up to {MAX_INTEGER} and {2**31 - 1}"
             )
         storable.ensure_storable(
             "a stored event",
@@ -160,7 +173,7 @@ class IEventStore(Protocol):
         """Append one event.
 
         Raises:
-            OptimisticConcurrencyError: the stream already has an event with this version.
+            OptimisticConcurrencyError: the stream already has this version or a later one.
             DuplicateEventError: an event with this id is already stored.
             SerializationError: payload or metadata cannot be written as JSON.
         """
@@ -170,8 +183,11 @@ class IEventStore(Protocol):
     async def append_batch(self, events: list[StoredEvent]) -> None:
         """Append all events, or none.
 
+        The versions of a stream ascend, within the batch and over all appends.
+
         Raises:
-            OptimisticConcurrencyError: a stream already has an event with this version.
+            OptimisticConcurrencyError: a stream already has this version or a later one.
+            EventStoreError: the events of a stream are not in the order of their versions.
             DuplicateEventError: an event with this id is already stored.
             SerializationError: payload or metadata cannot be written as JSON.
         """
@@ -211,11 +227,23 @@ class IEventLog(IEventStore, Protocol):
         aggregate_id: str,
         *,
         after_version: int = 0,
+        up_to_version: int | None = None,
+        limit: int | None = None,
+        descending: bool = False,
         aggregate_type: str | None = None,
     ) -> list[StoredEvent]:
-        """Return the events of an aggregate after a version, in the order of their versions.
+        """Return the events of an aggregate, or a part of them, in the order of their versions.
+
+        Args:
+            aggregate_id: id of the aggregate as text.
+            after_version: version before the first event to return.
+            up_to_version: version of the last event to return; by default the last of the stream.
+            limit: number of events to return at most, from the first one on.
+            descending: True to return the latest event first.
+            aggregate_type: stored name of the aggregate's class.
 
         Raises:
+            EventStoreError: ``limit`` is below 1.
             AmbiguousStreamError: several aggregate types share the id, and ``aggregate_type`` is
                 None.
         """
@@ -228,8 +256,8 @@ class IEventLog(IEventStore, Protocol):
         events: Sequence[StoredEvent],
         *,
         expected_version: ExpectedVersion | int = ExpectedVersion.ANY,
-    ) -> int:
-        """Append events to the end of a stream, or none of them; return the last version.
+    ) -> AppendResult:
+        """Append events to the end of a stream, or none of them.
 
         The events are numbered from the end of the stream; their own versions are ignored.
 

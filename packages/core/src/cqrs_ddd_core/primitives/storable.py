@@ -1,8 +1,11 @@
-"""Check of ids and names that every database must store unchanged."""
+"""Checks of ids, names and numbers that every database must store unchanged."""
 
 from typing import Any
 
 from .exceptions import SerializationError
+
+MAX_INTEGER = 2**63 - 1
+"""Largest integer of a database column."""
 
 
 def ensure_storable(subject: str, *ids: Any) -> None:
@@ -39,3 +42,11 @@ def is_storable(text: object) -> bool:
 def make_storable(text: str) -> str:
     """Return the text with a mark for each character that some databases reject."""
     return text.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def clamp_integer(number: int) -> int:
+    """Return the nearest integer that a database column can hold.
+
+    A bound of a query beyond all stored numbers then finds the same as in Python.
+    """
+    return max(-MAX_INTEGER - 1, min(number, MAX_INTEGER))

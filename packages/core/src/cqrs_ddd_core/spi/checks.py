@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 from ..domain import AggregateRoot, IQueryOptions, ISpecification
-from ..ports.event_store import ExpectedVersion, StreamId
+from ..ports.event_store import ExpectedVersion, StoredEvent, StreamId
 from ..primitives import exceptions as errors
 
 
@@ -25,6 +25,27 @@ def ensure_expected_version(stream: StreamId, expected: ExpectedVersion | int, a
             expected=expected,
             actual=actual or None,
         )
+
+
+def find_first_versions(events: Iterable[StoredEvent]) -> dict[StreamId, int]:
+    """Return the first version of each stream in a batch.
+
+    Raises:
+        EventStoreError: the events of a stream are not in the order of their versions.
+    """
+    first: dict[StreamId, int] = {}
+    last: dict[StreamId, int] = {}
+    for event in events:
+        stream, version = event.stream, event.version
+        first.setdefault(stream, version)
+        before = last.get(stream, 0)
+        if version <= before:
+            raise errors.EventStoreError(
+                f"cannot append version {version} of {stream} after version {before}; append the "
+                "events of a stream in the order of their versions"
+            )
+        last[stream] = version
+    return first
 
 
 def ensure_page_limit(limit: int) -> None:

@@ -11,8 +11,10 @@ from operator import attrgetter
 from pydantic_core import from_json
 
 from ...ports import EVENTS_CHANNEL, ExpectedVersion, IEventLog, StoredEvent, StreamId, UnitOfWork
+from ...ports.event_store import AppendResult
 from ...primitives import exceptions as errors
 from ...primitives.copying import copy_mutable
+from ...primitives.storable import MAX_INTEGER, clamp_integer
 from ...spi import checks, event_pages, json_fidelity, tenancy
 from .queue_signal import InMemoryQueueSignal
 from .transaction import ChangeSet, InMemoryTransaction, join_transaction
@@ -67,8 +69,8 @@ class InMemoryEventStore(IEventLog):
         events: Sequence[StoredEvent],
         *,
         expected_version: ExpectedVersion | int = ExpectedVersion.ANY,
-    ) -> int:
-        """Append events numbered from the end of the stream; return the last version."""
+    ) -> AppendResult:
+        """Append events numbered from the end of the stream."""
         stream.ensure_storable()
         tenant_id = tenancy.get_row_tenant(f"append to {stream}")
         async with join_transaction(self._uow, "append to a stream", writes=True) as active:
@@ -85,16 +87,22 @@ class InMemoryEventStore(IEventLog):
                 for v, event in enumerate(events, actual + 1)
             ]
             changes.append(numbered)
-            return actual + len(numbered)
+        # Only the commit of a transaction for this call has happened by now.
+        return AppendResult(actual + len(numbered), active.committed_position)
 
     async def get_events(
         self,
         aggregate_id: str,
         *,
         after_version: int = 0,
+        up_to_version: int | None = None,
+        limit: int | None = None,
+        descending: bool = False,
         aggregate_type: str | None = None,
     ) -> list[StoredEvent]:
         """Return the events of an aggregate, with the events of the unit of work."""
+        if limit is not None:
+            checks.ensure_page_limit(limit)
         tenant_id = tenancy.get_row_tenant(f"read the events of {aggregate_id}")
         async with join_transaction(self._uow, "read events") as active:
             changes = self._get_changes(active)
@@ -105,8 +113,11 @@ class InMemoryEventStore(IEventLog):
                 if not types:
                     return []
                 (aggregate_type,) = types
-            stream = StreamId(aggregate_type, aggregate_id)
-            return changes.read((tenant_id, stream), after_version)
+            place = tenant_id, StreamId(aggregate_type, aggregate_id)
+            found = changes.read(place, after_version, up_to_version)
+        ordered = reversed(found) if descending else found
+        stop = None if limit is None else clamp_integer(limit)
+        return [_copy(event) for event in islice(ordered, stop)]
 
     async def get_streams(
         self, streams: Collection[StreamId], *, after_version: int = 0
@@ -115,7 +126,10 @@ class InMemoryEventStore(IEventLog):
         tenant_id = tenancy.get_row_tenant("read streams")
         async with join_transaction(self._uow, "read streams") as active:
             read = self._get_changes(active).read
-            return {stream: read((tenant_id, stream), after_version) for stream in streams}
+            return {
+                stream: [_copy(event) for event in read((tenant_id, stream), after_version)]
+                for stream in streams
+            }
 
     async def get_events_after(self, position: int, limit: int = 1000) -> list[StoredEvent]:
         """Return the next committed events, in the order of their positions."""
@@ -174,7 +188,7 @@ class InMemoryEventStore(IEventLog):
         await asyncio.sleep(0)
         later = islice(events, bisect_right(events, after, key=_position), None)
         visible = (e for e in later if tenant_id is None or _tenant_of(e) == tenant_id)
-        return [_copy(event) for event in islice(visible, limit)]
+        return [_copy(event) for event in islice(visible, clamp_integer(limit))]
 
     def _get_changes(self, uow: InMemoryTransaction) -> "_AppendedEvents":
         return uow.change_set(self._log, lambda: _AppendedEvents(self._log))
@@ -187,13 +201,16 @@ class _Log:
         self.signal = signal
         self.events: list[StoredEvent] = []
         self.streams: dict[Place, list[StoredEvent]] = {}
-        self.versions: set[tuple[Place, int]] = set()
         self.types: dict[tuple[str, str], set[str]] = {}
         self.ids: set[tuple[str, str]] = set()
         self.by_type: dict[str, list[StoredEvent]] = {}
         self.by_time: list[StoredEvent] = []
         self.latest = 0
         self._next_position = 1
+
+    def find_version(self, place: Place) -> int:
+        stream = self.streams.get(place)
+        return stream[-1].version if stream else 0
 
     def draw_position(self) -> int:
         position = self._next_position
@@ -204,8 +221,7 @@ class _Log:
         for event in events:
             tenant_id, place = _tenant_of(event), _place_of(event)
             self.events.append(event)
-            insort(self.streams.setdefault(place, []), event, key=_version)
-            self.versions.add((place, event.version))
+            self.streams.setdefault(place, []).append(event)
             types = self.types.setdefault((tenant_id, event.aggregate_id), set())
             types.add(event.aggregate_type)
             self.ids.add((tenant_id, event.event_id))
@@ -225,54 +241,56 @@ class _AppendedEvents(ChangeSet):
         self._streams: dict[Place, list[StoredEvent]] = {}
         self._types: dict[tuple[str, str], set[str]] = {}
         self._ids: set[tuple[str, str]] = set()
-        self._versions: set[tuple[Place, int]] = set()
 
     def append(self, events: Sequence[StoredEvent]) -> None:
         """Append all events, or none."""
+        firsts = checks.find_first_versions(events)
         ids: set[tuple[str, str]] = set()
-        versions: set[tuple[Place, int]] = set()
         for event in events:
-            version = (_place_of(event), event.version)
-            if version in versions or version in self._versions or version in self._log.versions:
-                raise self._build_version_error(event)
+            if event.version == firsts[event.stream]:
+                self._ensure_later(event, self.find_version(_place_of(event)))
             event_id = (_tenant_of(event), event.event_id)
             if event_id in ids or event_id in self._ids or event_id in self._log.ids:
                 raise errors.DuplicateEventError.already_stored(event.event_type, event.event_id)
             ids.add(event_id)
-            versions.add(version)
         self._ids |= ids
-        self._versions |= versions
         self._events += events
         for event in events:
-            insort(self._streams.setdefault(_place_of(event), []), event, key=_version)
+            self._streams.setdefault(_place_of(event), []).append(event)
             types = self._types.setdefault((_tenant_of(event), event.aggregate_id), set())
             types.add(event.aggregate_type)
 
-    def _build_version_error(self, event: StoredEvent) -> errors.OptimisticConcurrencyError:
-        actual = self.find_version(_place_of(event))
-        return errors.OptimisticConcurrencyError.version_taken(
-            str(event.stream), event.version, actual
-        )
+    @staticmethod
+    def _ensure_later(event: StoredEvent, actual: int) -> None:
+        if event.version <= actual:
+            raise errors.OptimisticConcurrencyError.version_taken(
+                str(event.stream), event.version, actual
+            )
 
     def find_version(self, place: Place) -> int:
-        own, committed = self._streams.get(place), self._log.streams.get(place)
-        return max(own[-1].version if own else 0, committed[-1].version if committed else 0)
+        own = self._streams.get(place)
+        return own[-1].version if own else self._log.find_version(place)
 
     def find_types(self, place: tuple[str, str]) -> set[str]:
         """Return the types of the streams of a tenant and an aggregate id."""
         return self._log.types.get(place, set()) | self._types.get(place, set())
 
-    def read(self, place: Place, after_version: int) -> list[StoredEvent]:
-        parts = self._log.streams.get(place, []), self._streams.get(place, [])
-        committed, own = (part[bisect_right(part, after_version, key=_version) :] for part in parts)
+    def read(
+        self, place: Place, after_version: int, up_to_version: int | None = None
+    ) -> list[StoredEvent]:
+        last = MAX_INTEGER if up_to_version is None else up_to_version
+        committed, own = (
+            part[bisect_right(part, after_version, key=_version) :]
+            for part in (self._log.streams.get(place, []), self._streams.get(place, []))
+        )
         found = sorted(committed + own, key=_version) if own else committed
-        return [_copy(event) for event in found]
+        return found[: bisect_right(found, last, key=_version)]
 
     def check(self) -> None:
         # Another transaction may have committed since these events were appended.
+        for place, own in self._streams.items():
+            self._ensure_later(own[0], self._log.find_version(place))
         for event in self._events:
-            if (_place_of(event), event.version) in self._log.versions:
-                raise self._build_version_error(event)
             if (_tenant_of(event), event.event_id) in self._log.ids:
                 raise errors.DuplicateEventError.already_stored(event.event_type, event.event_id)
 

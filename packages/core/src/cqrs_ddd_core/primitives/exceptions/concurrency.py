@@ -40,9 +40,9 @@ class OptimisticConcurrencyError(ConcurrencyError):
 
     @classmethod
     def version_taken(cls, stream: str, version: int, actual: int) -> OptimisticConcurrencyError:
-        """Build the error for an event whose ``version`` exists; the stream is at ``actual``."""
+        """Build the error for an event whose stream is at ``actual``, not below ``version``."""
         return cls(
-            f"{stream} already has a version {version} and is at version {actual}; {_RELOAD}",
+            f"cannot append version {version} of {stream}, which is at version {actual}; {_RELOAD}",
             subject=stream,
             expected=version - 1,
             actual=actual,

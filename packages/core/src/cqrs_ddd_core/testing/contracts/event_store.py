@@ -117,6 +117,46 @@ class EventStoreContract(EventStoreTenancyContract):
         assert [e.version for e in found] == [3, 4]
         assert await event_store.get_events(stream.aggregate_id, after_version=4) == []
 
+    async def test_part_of_an_event_stream_can_be_read(self, event_store: IEventLog) -> None:
+        stream = await _fill_stream(event_store, 5)
+        parts: list[tuple[dict[str, Any], list[int]]] = [
+            ({"up_to_version": 3}, [1, 2, 3]),
+            ({"up_to_version": 0}, []),
+            ({"up_to_version": 9}, [1, 2, 3, 4, 5]),
+            ({"after_version": 1, "up_to_version": 3}, [2, 3]),
+            ({"limit": 2}, [1, 2]),
+            ({"after_version": 3, "limit": 9}, [4, 5]),
+            ({"descending": True}, [5, 4, 3, 2, 1]),
+            ({"descending": True, "limit": 1}, [5]),
+            ({"descending": True, "after_version": 1, "up_to_version": 4, "limit": 2}, [4, 3]),
+        ]
+        for part, versions in parts:
+            for kind in (stream.aggregate_type, None):
+                found = await event_store.get_events(
+                    stream.aggregate_id, aggregate_type=kind, **part
+                )
+                assert [e.version for e in found] == versions, part
+        for limit in (0, -1):
+            with raises(EventStoreError):
+                await event_store.get_events(stream.aggregate_id, limit=limit)
+
+    async def test_reads_of_events_accept_numbers_beyond_those_of_a_database(
+        self, event_store: IEventLog
+    ) -> None:
+        stream, end = await _fill_stream(event_store, 2), 2**70
+        read = event_store.get_events
+
+        assert len(await read(stream.aggregate_id, up_to_version=end, limit=end)) == 2
+        assert len(await read(stream.aggregate_id, after_version=-end)) == 2
+        assert await read(stream.aggregate_id, after_version=end) == []
+        assert await read(stream.aggregate_id, up_to_version=-end) == []
+        assert await event_store.get_streams([stream], after_version=end) == {stream: []}
+        assert await event_store.get_events_after(end, limit=end) == []
+        assert len(await event_store.get_events_after(-end, limit=end)) >= 2
+        assert await event_store.get_events_of_types(["MoneyPaidIn"], after=end, limit=end) == []
+        assert await event_store.get_first_committed(after=end) is None
+        assert not await event_store.wait_for(end, timeout=0)
+
     async def test_event_payload_and_metadata_are_returned_as_json(
         self, event_store: IEventLog
     ) -> None:
@@ -226,10 +266,59 @@ class EventStoreContract(EventStoreTenancyContract):
         assert await event_store.get_events(other.aggregate_id) == []
         assert len(await event_store.get_events(stream.aggregate_id)) == 2
 
-    async def test_event_version_below_one_is_rejected(self, event_store: IEventLog) -> None:
-        for version in (0, -1):
+    async def test_event_versions_of_a_stream_ascend(self, event_store: IEventLog) -> None:
+        stream, other = new_stream(), new_stream()
+        # The stream of an aggregate with its own table has a gap for a save without events.
+        await event_store.append_batch([event(stream, 1), event(other, 1), event(stream, 3)])
+        await event_store.append(event(stream, 7))
+
+        for version in (2, 5, 7):
+            with raises(OptimisticConcurrencyError) as caught:
+                await event_store.append_batch([event(other, 2), event(stream, version)])
+            assert (caught.error.expected, caught.error.actual) == (version - 1, 7)
+            assert caught.error.subject == str(stream)
+        for versions in ((9, 8), (8, 8)):
+            with raises(EventStoreError) as misplaced:
+                await event_store.append_batch([event(stream, version) for version in versions])
+            assert str(stream) in str(misplaced.error)
+
+        assert [e.version for e in await event_store.get_events(stream.aggregate_id)] == [1, 3, 7]
+        assert len(await event_store.get_events(other.aggregate_id)) == 1
+        assert await event_store.append_to_stream(stream, [event(stream, 1)]) == (
+            8,
+            await event_store.latest_position(),
+        )
+
+    async def test_event_versions_ascend_within_a_unit_of_work(
+        self, event_store: IEventLog, new_uow: NewUnitOfWork
+    ) -> None:
+        stream = new_stream()
+        with raises(OptimisticConcurrencyError):
+            async with new_uow() as uow:
+                await uow.event_store.append(event(stream, 2))
+                await uow.event_store.append(event(stream, 1))
+
+        assert await event_store.get_events(stream.aggregate_id) == []
+
+    async def test_event_version_outside_its_range_is_rejected(
+        self, event_store: IEventLog
+    ) -> None:
+        unusable: list[dict[str, int]] = [
+            {"version": 0},
+            {"version": -1},
+            {"version": 2**63},
+            {"schema_version": 0},
+            {"schema_version": 2**31},
+        ]
+        for fields in unusable:
             with raises(EventStoreError):  # Raised by the constructor of StoredEvent.
-                await event_store.append(event(new_stream(), version))
+                await event_store.append(event(new_stream(), **{"version": 1, **fields}))
+
+        stream = new_stream()
+        last = event(stream, 2**63 - 1, schema_version=2**31 - 1)
+        await event_store.append(last)
+        (found,) = await event_store.get_events(stream.aggregate_id)
+        assert _drop_position(found) == last
 
     async def test_reused_event_id_raises_duplicate_event_error(
         self, event_store: IEventLog
@@ -274,7 +363,7 @@ class EventStoreContract(EventStoreTenancyContract):
                     last = await event_store.append_to_stream(
                         stream, appended, expected_version=expected
                     )
-                    assert last == actual + 2
+                    assert last.version == actual + 2
                 else:
                     with raises(OptimisticConcurrencyError) as caught:
                         await event_store.append_to_stream(
@@ -292,8 +381,29 @@ class EventStoreContract(EventStoreTenancyContract):
     ) -> None:
         stream = await _fill_stream(event_store, 2)
 
-        assert await event_store.append_to_stream(stream, []) == 2
-        assert await event_store.append_to_stream(new_stream(), []) == 0
+        assert await event_store.append_to_stream(stream, []) == (2, None)
+        assert await event_store.append_to_stream(new_stream(), []) == (0, None)
+
+    async def test_append_to_a_stream_returns_the_position_once_it_is_committed(
+        self, event_store: IEventLog, new_uow: NewUnitOfWork
+    ) -> None:
+        stream = new_stream()
+
+        first = await event_store.append_to_stream(stream, [event(stream, 1), event(stream, 1)])
+        assert first.position is not None
+        assert await event_store.wait_for(first.position, timeout=0)
+        async with new_uow() as uow:
+            second = await uow.event_store.append_to_stream(stream, [event(stream, 1)])
+            read = await uow.event_store.get_events(stream.aggregate_id)
+            many = await uow.event_store.get_streams([stream])
+
+        stored = await event_store.get_events(stream.aggregate_id)
+        positions = [e.position for e in stored]
+        assert (first.version, first.position) == (2, positions[1])
+        assert second == (3, None)
+        assert [e.position for e in read] == [*positions[:2], None]
+        assert many == {stream: read}
+        assert uow.committed_position == positions[2]
 
     async def test_aggregate_types_that_share_an_id_have_separate_streams(
         self, event_store: IEventLog
@@ -308,6 +418,10 @@ class EventStoreContract(EventStoreTenancyContract):
             await event_store.get_events(stream.aggregate_id)
 
         assert caught.error.aggregate_types == tuple(sorted([stream.aggregate_type, "Twin"]))
+        parts: list[dict[str, Any]] = [{"after_version": 9}, {"up_to_version": 0}, {"limit": 1}]
+        for part in parts:
+            with raises(AmbiguousStreamError):
+                await event_store.get_events(stream.aggregate_id, **part)
         found = await event_store.get_events(stream.aggregate_id, aggregate_type="Twin")
         assert [(e.aggregate_type, e.version) for e in found] == [("Twin", 1), ("Twin", 2)]
 

@@ -233,7 +233,11 @@ def adapt_parameters(statement: str, is_postgres: bool) -> str:
 
 
 def insert_arrays(
-    table: str, columns: Mapping[str, str], returning: str, on_conflict: str = "DO NOTHING"
+    table: str,
+    columns: Mapping[str, str],
+    returning: str,
+    on_conflict: str = "DO NOTHING",
+    condition: str = "true",
 ) -> str:
     """Return an INSERT for PostgreSQL that takes one array per column, by SQL type."""
     names = ", ".join(columns)
@@ -242,15 +246,18 @@ def insert_arrays(
     conflict = f"ON CONFLICT {on_conflict}" if on_conflict else ""
     return (
         f"INSERT INTO {table} ({names}) SELECT {values} FROM unnest({arrays}) AS given({names}) "
-        f"{conflict} RETURNING {returning}"
+        f"WHERE {condition} {conflict} RETURNING {returning}"
     )
 
 
-def insert_values(table: str, columns: Mapping[str, str], returning: str, rows: int) -> str:
+def insert_values(
+    table: str, columns: Mapping[str, str], returning: str, rows: int, condition: str = "true"
+) -> str:
     """Return an INSERT for SQLite that takes the values of ``rows`` rows."""
     row = f"({', '.join('?' * len(columns))})"
     return (
-        f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)} "
+        f"INSERT INTO {table} ({', '.join(columns)}) "
+        f"SELECT * FROM (VALUES {', '.join([row] * rows)}) WHERE {condition} "
         f"ON CONFLICT DO NOTHING RETURNING {returning}"
     )
 

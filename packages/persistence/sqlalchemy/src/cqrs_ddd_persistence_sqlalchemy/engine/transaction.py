@@ -76,7 +76,7 @@ class SQLAlchemyTransaction(UnitOfWork):
         self._driver: Any = None  # Only on PostgreSQL.
         self._is_joined = False
         self._is_interrupted = False
-        self._first_positions: dict[sa.Table, int] = {}
+        self._appended: dict[sa.Table, list[int]] = {}
         self._last_position: int | None = None
         self._signal = signal
 
@@ -167,18 +167,18 @@ class SQLAlchemyTransaction(UnitOfWork):
 
     def record_append(self, positions: Sequence[int], events: sa.Table) -> None:
         """Record positions of new rows of an event table, to notify waiters after the commit."""
-        if not self._first_positions and self._signal is not None:
+        if not self._appended and self._signal is not None:
             self.on_commit(partial(self._signal.notify, EVENTS_CHANNEL))
-        self._first_positions.setdefault(events, min(positions))
+        self._appended.setdefault(events, []).extend(sorted(positions))
         self._last_position = max(positions)
 
-    def first_position(self, events: sa.Table) -> int | None:
-        """Return the lowest position that this transaction has assigned in an event table."""
-        return self._first_positions.get(events)
+    def get_appended(self, events: sa.Table) -> Sequence[int]:
+        """Return the positions of this transaction in an event table, in ascending order."""
+        return self._appended.get(events, ())
 
     def can_retry_insert(self, events: sa.Table) -> bool:
         """Return whether a failing statement would undo no savepoint and no earlier append."""
-        return self._session is None and not self._is_joined and events not in self._first_positions
+        return self._session is None and not self._is_joined and events not in self._appended
 
     async def restart_transaction(self, failure: Exception) -> None:
         """Begin again to find the cause of ``failure``; a later commit raises an error."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import cached_property
@@ -92,6 +93,17 @@ def read_events(rows: Iterable[Sequence[object]], *, are_from_postgres: bool) ->
         event.__dict__.update(zip(names, row))  # noqa: B905
         events.append(event)
     return events
+
+
+def clear_positions(events: Iterable[StoredEvent], uncommitted: Sequence[int]) -> None:
+    """Set the positions that are not committed yet, an ascending list, to None."""
+    if not uncommitted:
+        return
+    for event in events:
+        position = event.position or 0
+        index = bisect_left(uncommitted, position)
+        if index < len(uncommitted) and uncommitted[index] == position:
+            event.__dict__["position"] = None
 
 
 def to_row(event: StoredEvent, tenant_id: str) -> Row:

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from pydantic_core import to_json
 
 from cqrs_ddd_core import ExpectedVersion, IEventLog, IQueueSignal, StoredEvent, UnitOfWork
-from cqrs_ddd_core.ports.event_store import EVENTS_CHANNEL, StreamId
+from cqrs_ddd_core.ports.event_store import EVENTS_CHANNEL, AppendResult, StreamId
 from cqrs_ddd_core.primitives import exceptions
+from cqrs_ddd_core.primitives.storable import MAX_INTEGER, clamp_integer
 from cqrs_ddd_core.spi import checks, event_pages, tenancy
 
 from ..engine import AsyncConnection, Connections, SessionFactory, SQLAlchemyTransaction, driver
@@ -22,7 +24,6 @@ from . import event_rows, statements
 
 _ROWS_A_STATEMENT = 500
 """Limit on SQLite, where a statement takes at most 32,766 values."""
-_ALL = 2**63 - 1
 
 
 class SQLAlchemyEventStore(IEventLog):
@@ -55,20 +56,14 @@ class SQLAlchemyEventStore(IEventLog):
         self._poll_interval = poll_interval
 
     async def append(self, stored_event: StoredEvent) -> None:
-        """Append one event.
-
-        Raises:
-            OptimisticConcurrencyError: the stream already has an event of this version.
-            DuplicateEventError: the id of the event is already stored.
-        """
+        """Append one event."""
         await self.append_batch([stored_event])
 
     async def append_batch(self, events: list[StoredEvent]) -> None:
         """Append events by one INSERT (on SQLite one for each 500 events).
 
-        Raises:
-            OptimisticConcurrencyError: a stream already has an event of one of the versions.
-            DuplicateEventError: the id of an event is already stored.
+        If two transactions append to a stream at the same time, a later version may get the lower
+        position, unless the versions have no gap.
         """
         tenant_id = tenancy.get_row_tenant("append events")
         rows = [event_rows.to_row(event, tenant_id) for event in events]
@@ -83,8 +78,8 @@ class SQLAlchemyEventStore(IEventLog):
         events: Sequence[StoredEvent],
         *,
         expected_version: ExpectedVersion | int = ExpectedVersion.ANY,
-    ) -> int:
-        """Append events after the last version of the stream, and return the new version.
+    ) -> AppendResult:
+        """Append events after the last version of the stream.
 
         Args:
             stream: type and id of the aggregate.
@@ -109,31 +104,49 @@ class SQLAlchemyEventStore(IEventLog):
             if numbered:
                 rows = [event_rows.to_row(event, tenant_id) for event in numbered]
                 await self._insert(uow, numbered, rows)
-            return actual + len(numbered)
+        # Only the commit of a transaction for this call has happened by now.
+        return AppendResult(actual + len(numbered), uow.committed_position)
 
     async def get_events(
-        self, aggregate_id: str, *, after_version: int = 0, aggregate_type: str | None = None
+        self,
+        aggregate_id: str,
+        *,
+        after_version: int = 0,
+        up_to_version: int | None = None,
+        limit: int | None = None,
+        descending: bool = False,
+        aggregate_type: str | None = None,
     ) -> list[StoredEvent]:
         """Return the events of an aggregate by version; without its type, by the index on ids.
 
-        Raises:
-            AmbiguousStreamError: aggregates of several types have the id; pass ``aggregate_type``.
+        A part of a stream without its type takes one statement more.
         """
+        if limit is not None:
+            checks.ensure_page_limit(limit)
         tenant_id = tenancy.get_row_tenant(f"read the events of {aggregate_id}")
         async with self._connections.read_connection(None, "read events") as connection:
-            sql, place = self._get_statements(connection), (tenant_id, aggregate_id)
-            if aggregate_type is not None:
-                stream = (tenant_id, aggregate_type, aggregate_id)
-                rows = await driver.fetch(connection, sql.stream, *stream, after_version)
-                return _read_events(connection, rows)
-            rows = await driver.fetch(connection, sql.by_id, *place, after_version)
-            events = _read_events(connection, rows)
-            types = {event.aggregate_type for event in events}
-            if after_version:
-                types = {row[0] for row in await driver.fetch(connection, sql.types, *place)}
-            if len(types) > 1:
-                raise exceptions.AmbiguousStreamError.shared_id(aggregate_id, types)
-            return events
+            sql, fetch = self._get_statements(connection), partial(driver.fetch, connection)
+            if aggregate_type is None:
+                if (after_version, up_to_version, limit, descending) == (0, None, None, False):
+                    rows = await fetch(sql.by_id, tenant_id, aggregate_id)
+                    events = self._read_events(connection, rows)
+                    _ensure_one_type(aggregate_id, {event.aggregate_type for event in events})
+                    return events
+                types = {row[0] for row in await fetch(sql.types, tenant_id, aggregate_id)}
+                _ensure_one_type(aggregate_id, types)
+                if not types:
+                    return []
+                (aggregate_type,) = types
+            rows = await fetch(
+                sql.latest_of_stream if descending else sql.stream,
+                tenant_id,
+                aggregate_type,
+                aggregate_id,
+                clamp_integer(after_version),
+                MAX_INTEGER if up_to_version is None else clamp_integer(up_to_version),
+                MAX_INTEGER if limit is None else clamp_integer(limit),
+            )
+            return self._read_events(connection, rows)
 
     async def get_streams(
         self, streams: Collection[StreamId], *, after_version: int = 0
@@ -147,8 +160,9 @@ class SQLAlchemyEventStore(IEventLog):
             else:
                 wanted = (to_json(list(found)).decode(),)
             sql = self._get_statements(connection).streams
-            rows = await driver.fetch(connection, sql, tenant_id, after_version, *wanted)
-            for event in _read_events(connection, rows):
+            bound = clamp_integer(after_version)
+            rows = await driver.fetch(connection, sql, tenant_id, bound, *wanted)
+            for event in self._read_events(connection, rows):
                 found[event.stream].append(event)
         return found
 
@@ -188,7 +202,7 @@ class SQLAlchemyEventStore(IEventLog):
         """Return the highest committed position, even if readers cannot get it yet."""
         async with self._connections.read_connection(None, "read the last position") as connection:
             highest: int = (
-                await driver.fetch(connection, self._get_statements(connection).latest, _ALL)
+                await driver.fetch(connection, self._get_statements(connection).latest, MAX_INTEGER)
             )[0][0]
             return highest
 
@@ -197,7 +211,8 @@ class SQLAlchemyEventStore(IEventLog):
         tenant_id = tenancy.get_visible_tenant()
         async with self._connections.autocommit_connection("read the next event") as connection:
             sql = self._get_statements(connection).after
-            rows = await driver.fetch(connection, sql, after, _ALL, tenant_id, 1)
+            bound = clamp_integer(after)
+            rows = await driver.fetch(connection, sql, bound, MAX_INTEGER, tenant_id, 1)
             return next(iter(_read_events(connection, rows)), None)
 
     async def wait_for(self, position: int, *, timeout: float) -> bool:
@@ -226,27 +241,39 @@ class SQLAlchemyEventStore(IEventLog):
     async def _insert(
         self, uow: SQLAlchemyTransaction, events: Sequence[StoredEvent], rows: list[event_rows.Row]
     ) -> None:
+        tenant_id = rows[0][-1]
+        firsts = [
+            (tenant_id, *stream, version)
+            for stream, version in checks.find_first_versions(events).items()
+        ]
         connection = await uow.driver_connection()
         sql = self._get_statements(connection)
         positions: list[int] = []
         if driver.is_postgres(connection):
-            inserted = await self._insert_arrays(uow, connection, rows)
+            inserted = await self._insert_arrays(uow, connection, rows, firsts)
             positions += [row[0] for row in inserted]
         else:
+            last = to_json(firsts).decode()
             for start in range(0, len(rows), _ROWS_A_STATEMENT):
                 part = rows[start : start + _ROWS_A_STATEMENT]
                 values = [value for row in part for value in event_rows.to_sqlite_row(row)]
-                inserted = await driver.fetch(connection, sql.insert_values(len(part)), *values)
+                insert = sql.insert_values(len(part))
+                inserted = await driver.fetch(connection, insert, *values, last)
                 positions += [row[0] for row in inserted]
+                last = "[]"  # The first statement has checked all streams.
         if len(positions) < len(rows):
-            raise await _find_append_error(connection, sql, events, set(positions), rows[0][-1])
+            raise await _find_append_error(connection, sql, events, set(positions), tenant_id)
         uow.record_append(positions, self._tables.events)
 
     async def _insert_arrays(
-        self, uow: SQLAlchemyTransaction, connection: AsyncConnection, rows: list[event_rows.Row]
+        self,
+        uow: SQLAlchemyTransaction,
+        connection: AsyncConnection,
+        rows: list[event_rows.Row],
+        firsts: Sequence[Sequence[object]],
     ) -> Sequence[Sequence[int]]:
         sql = self._get_statements(connection)
-        columns = [list(column) for column in zip(*rows, strict=True)]
+        columns = [list(column) for part in (rows, firsts) for column in zip(*part, strict=True)]
         if len(rows) > 1 and uow.can_retry_insert(self._tables.events):
             # Without ON CONFLICT, which takes a sixth of the time of a large batch.
             try:
@@ -270,7 +297,8 @@ class SQLAlchemyEventStore(IEventLog):
             end = await self._find_end(connection)
             if end <= after:
                 return []
-            sql, pages = self._get_statements(connection), (after, end, tenant_id)
+            sql, limit = self._get_statements(connection), clamp_integer(limit)
+            pages = clamp_integer(after), end, tenant_id
             if types is not None:
                 wanted: object = (
                     types if driver.is_postgres(connection) else to_json(types).decode()
@@ -288,16 +316,33 @@ class SQLAlchemyEventStore(IEventLog):
 
         Events that this unit of work has appended lie above it.
         """
-        end = _ALL
+        end = MAX_INTEGER
         if driver.is_postgres(connection):
             end = (await driver.fetch(connection, self._get_statements(connection).safe_position))[
                 0
             ][0]
+        own = self._get_own_positions()
+        return min(end, own[0] - 1) if own else end
+
+    def _read_events(
+        self, connection: AsyncConnection, rows: Iterable[Sequence[object]]
+    ) -> list[StoredEvent]:
+        """Return the events of a stream, without positions of uncommitted events."""
+        events = _read_events(connection, rows)
+        event_rows.clear_positions(events, self._get_own_positions())
+        return events
+
+    def _get_own_positions(self) -> Sequence[int]:
+        """Return the positions that the joined unit of work has assigned, in ascending order."""
         uow = self._connections.current()
-        own = None
-        if isinstance(uow, SQLAlchemyTransaction):
-            own = uow.first_position(self._tables.events)
-        return end if own is None else min(end, own - 1)
+        if not isinstance(uow, SQLAlchemyTransaction):
+            return ()
+        return uow.get_appended(self._tables.events)
+
+
+def _ensure_one_type(aggregate_id: str, types: set[str]) -> None:
+    if len(types) > 1:
+        raise exceptions.AmbiguousStreamError.shared_id(aggregate_id, types)
 
 
 async def _find_append_error(
@@ -308,18 +353,19 @@ async def _find_append_error(
     tenant_id: str,
 ) -> exceptions.EventStoreError | exceptions.OptimisticConcurrencyError:
     """Build the error for the first skipped event; the caller rolls the batch back."""
-    places: set[tuple[StreamId, int]] = set()
-    for event in events:
-        rows = await driver.fetch(connection, sql.places, tenant_id, *event.stream, event.version)
+    stored = [
+        await driver.fetch(connection, sql.places, tenant_id, *event.stream, event.version)
+        for event in events
+    ]
+    for event, rows in zip(events, stored, strict=True):
         others = [version for version, position in rows if position not in inserted]
-        if event.version in others or (event.stream, event.version) in places:
-            actual = max(others, default=event.version - 1)
+        if others:
             return exceptions.OptimisticConcurrencyError.version_taken(
-                str(event.stream), event.version, actual
+                str(event.stream), event.version, max(others)
             )
+    for event, rows in zip(events, stored, strict=True):
         if event.version not in (version for version, _ in rows):
             return exceptions.DuplicateEventError.already_stored(event.event_type, event.event_id)
-        places.add((event.stream, event.version))
     return exceptions.EventStoreError(
         "the event table has skipped rows although their versions and ids are free; "
         "check its triggers and rules"

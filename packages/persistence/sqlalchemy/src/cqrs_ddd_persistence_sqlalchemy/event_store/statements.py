@@ -25,10 +25,11 @@ class EventStatements:
         read = f"SELECT {read_columns()} FROM {events} WHERE "
         lists = _POSTGRES_LISTS if is_postgres else _SQLITE_LISTS
         adapt = partial(driver.adapt_parameters, is_postgres=is_postgres)
-        self.stream = adapt(f"{read} {stream} AND version > $4 ORDER BY version")
+        part = f"{read} {stream} AND version > $4 AND version <= $5 ORDER BY version"
+        self.stream = adapt(f"{part} LIMIT $6")
+        self.latest_of_stream = adapt(f"{part} DESC LIMIT $6")
         self.by_id = adapt(
-            f"{read} tenant_id = $1 AND aggregate_id = $2 AND version > $3 "
-            "ORDER BY aggregate_type, version"
+            f"{read} tenant_id = $1 AND aggregate_id = $2 ORDER BY aggregate_type, version"
         )
         self.streams = adapt(
             f"{read} tenant_id = $1 AND version > $2 "
@@ -50,8 +51,15 @@ class EventStatements:
         self.places = adapt(
             f"SELECT version, position FROM {events} WHERE {stream} AND version >= $4"
         )
-        self.insert_arrays = driver.insert_arrays(events, COLUMNS, "position")
-        self.insert_arrays_or_fail = driver.insert_arrays(events, COLUMNS, "position", "")
+        # LIMIT makes PostgreSQL look up each stream by the index, whatever it expects of the table.
+        later = (
+            f"(SELECT 1 FROM {events} WHERE tenant_id = first.tenant AND aggregate_type = "
+            "first.kind AND aggregate_id = first.id AND version >= first.version LIMIT 1)"
+        )
+        self._are_new = f"NOT EXISTS (SELECT 1 FROM {lists['firsts']} WHERE EXISTS {later})"
+        insert = partial(driver.insert_arrays, events, COLUMNS, "position", condition=self._are_new)
+        self.insert_arrays = insert()
+        self.insert_arrays_or_fail = insert(on_conflict="")
         self._events = events
         if is_postgres:
             quote = driver.get_dialect(is_postgres).identifier_preparer.quote
@@ -60,16 +68,21 @@ class EventStatements:
 
     def insert_values(self, rows: int) -> str:
         """Return an INSERT for SQLite that takes the values of ``rows`` rows."""
-        return driver.insert_values(self._events, COLUMNS, "position", rows)
+        return driver.insert_values(self._events, COLUMNS, "position", rows, self._are_new)
 
 
 _POSTGRES_LISTS = {
     "streams": "SELECT * FROM unnest($3::text[], $4::text[])",
     "types": "SELECT unnest($4::text[])",
+    "firsts": "unnest($13::text[], $14::text[], $15::text[], $16::bigint[]) "
+    "AS first(tenant, kind, id, version)",
 }
 _SQLITE_LISTS = {
     "streams": "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each($3)",
     "types": "SELECT value FROM json_each($4)",
+    "firsts": "(SELECT json_extract(value, '$[0]') AS tenant, json_extract(value, '$[1]') AS kind, "
+    "json_extract(value, '$[2]') AS id, json_extract(value, '$[3]') AS version "
+    "FROM json_each(?)) AS first",
 }
 
 
