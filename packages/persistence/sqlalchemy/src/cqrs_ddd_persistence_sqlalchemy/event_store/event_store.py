@@ -250,7 +250,7 @@ class SQLAlchemyEventStore(IEventLog):
         sql = self._get_statements(connection)
         positions: list[int] = []
         if driver.is_postgres(connection):
-            inserted = await self._insert_arrays(uow, connection, rows, firsts)
+            inserted = await self._insert_in_postgres(uow, connection, rows, firsts)
             positions += [row[0] for row in inserted]
         else:
             last = to_json(firsts).decode()
@@ -265,7 +265,7 @@ class SQLAlchemyEventStore(IEventLog):
             raise await _find_append_error(connection, sql, events, set(positions), tenant_id)
         uow.record_append(positions, self._tables.events)
 
-    async def _insert_arrays(
+    async def _insert_in_postgres(
         self,
         uow: SQLAlchemyTransaction,
         connection: AsyncConnection,
@@ -273,16 +273,24 @@ class SQLAlchemyEventStore(IEventLog):
         firsts: Sequence[Sequence[object]],
     ) -> Sequence[Sequence[int]]:
         sql = self._get_statements(connection)
-        columns = [list(column) for part in (rows, firsts) for column in zip(*part, strict=True)]
-        if len(rows) > 1 and uow.can_retry_insert(self._tables.events):
+        if len(rows) == 1:
+            return await driver.fetch(connection, sql.insert_event, *rows[0])
+        columns: list[object] = [list(column) for column in zip(*rows, strict=True)]
+        insert, insert_or_fail = sql.insert_stream, sql.insert_stream_or_fail
+        if len(firsts) == 1:
+            columns += firsts[0]
+        else:
+            insert, insert_or_fail = sql.insert_streams, sql.insert_streams_or_fail
+            columns += [list(column) for column in zip(*firsts, strict=True)]
+        if uow.can_retry_insert(self._tables.events):
             # Without ON CONFLICT, which takes a sixth of the time of a large batch.
             try:
-                return await driver.fetch(connection, sql.insert_arrays_or_fail, *columns)
+                return await driver.fetch(connection, insert_or_fail, *columns)
             except DriverError as error:
                 if sqlstate(error) != UNIQUE_VIOLATION:
                     raise
                 await uow.restart_transaction(error)
-        return await driver.fetch(connection, sql.insert_arrays, *columns)
+        return await driver.fetch(connection, insert, *columns)
 
     async def _read_page(
         self,

@@ -53,13 +53,22 @@ class EventStatements:
         )
         # LIMIT makes PostgreSQL look up each stream by the index, whatever it expects of the table.
         later = (
-            f"(SELECT 1 FROM {events} WHERE tenant_id = first.tenant AND aggregate_type = "
-            "first.kind AND aggregate_id = first.id AND version >= first.version LIMIT 1)"
+            f"EXISTS (SELECT 1 FROM {events} WHERE tenant_id = %s AND aggregate_type = %s "
+            "AND aggregate_id = %s AND version >= %s LIMIT 1)"
         )
-        self._are_new = f"NOT EXISTS (SELECT 1 FROM {lists['firsts']} WHERE EXISTS {later})"
-        insert = partial(driver.insert_arrays, events, COLUMNS, "position", condition=self._are_new)
-        self.insert_arrays = insert()
-        self.insert_arrays_or_fail = insert(on_conflict="")
+        any_later = later % ("first.tenant", "first.kind", "first.id", "first.version")
+        are_new = f"NOT EXISTS (SELECT 1 FROM {lists['firsts']} WHERE {any_later})"
+        is_new = f"NOT {later % ('$13', '$14', '$15', '$16')}"
+        insert = partial(driver.insert_arrays, events, COLUMNS, "position")
+        self.insert_streams = insert(condition=are_new)
+        self.insert_streams_or_fail = insert(condition=are_new, on_conflict="")
+        self.insert_stream = insert(condition=is_new)
+        self.insert_stream_or_fail = insert(condition=is_new, on_conflict="")
+        place = (f"${1 + list(COLUMNS).index(name)}" for name in _PLACE)
+        self.insert_event = driver.insert_row(
+            events, COLUMNS, "position", condition=f"NOT {later % tuple(place)}"
+        )
+        self._are_new = are_new
         self._events = events
         if is_postgres:
             quote = driver.get_dialect(is_postgres).identifier_preparer.quote
@@ -71,6 +80,7 @@ class EventStatements:
         return driver.insert_values(self._events, COLUMNS, "position", rows, self._are_new)
 
 
+_PLACE = ("tenant_id", "aggregate_type", "aggregate_id", "version")
 _POSTGRES_LISTS = {
     "streams": "SELECT * FROM unnest($3::text[], $4::text[])",
     "types": "SELECT unnest($4::text[])",
