@@ -216,7 +216,8 @@ def replace_state(aggregate: T, state: State) -> T:
         raise errors.ValidationError.from_pydantic(f"{name} would not be valid", error) from error
     if changed.id != aggregate.id:
         raise errors.ValidationError(f"{name} keeps its id", errors={"id": ("cannot be changed",)})
-    changed.mark_persisted(aggregate.version)
+    if aggregate.is_persisted:
+        changed.mark_persisted(aggregate.version)
     return changed
 
 

@@ -184,14 +184,14 @@ def _assign_tenant(entities: Sequence[AggregateRoot], tenant_id: str) -> Iterato
         yield
     except BaseException:
         for entity in new:
-            if not entity.version:  # With a version it is stored, and only the reply was lost.
+            if not entity.is_persisted:  # Otherwise it is stored, and only the reply was lost.
                 entity.__dict__["tenant_id"] = None
         raise
 
 
 def _ensure_owner(entity: AggregateRoot, tenant_id: str) -> None:
     owner = _get_owner(entity)
-    if owner is None and entity.version:
+    if owner is None and entity.is_persisted:
         raise InvalidOperationError(
             f"{entity.aggregate_type} {entity.id} was loaded at version {entity.version}, and its "
             "tenant_id was removed; keep the tenant_id that was loaded"

@@ -31,6 +31,7 @@ class _Journal:
     """Version of an aggregate, and its recorded events that are not collected yet."""
 
     version: int = 0
+    is_persisted: bool = False
     uncommitted_count: int = 0
     pending: list[DomainEvent] = field(default_factory=list)
     replaying: bool = False
@@ -127,6 +128,11 @@ class AggregateRoot(named_arguments.NamedArguments, pydantic.BaseModel, Generic[
         return self._journal.version
 
     @property
+    def is_persisted(self) -> bool:
+        """Return whether the aggregate was loaded or saved; a stored version can be 0."""
+        return self._journal.is_persisted or self._journal.version > 0
+
+    @property
     def uncommitted_event_count(self) -> int:
         """Number of events that were recorded since the last persisted version."""
         return self._journal.uncommitted_count
@@ -183,7 +189,7 @@ class AggregateRoot(named_arguments.NamedArguments, pydantic.BaseModel, Generic[
             aggregate_version=journal.version + journal.uncommitted_count,
         )
         journal.pending.append(event)
-        if journal.uncommitted_count == 1 and not journal.version:
+        if journal.uncommitted_count == 1 and not self.is_persisted:
             tracked = tracked_at_work.get()
             if tracked is not None:
                 tracked.track_new(self)
@@ -250,6 +256,7 @@ class AggregateRoot(named_arguments.NamedArguments, pydantic.BaseModel, Generic[
     def mark_persisted(self, version: int) -> None:
         """Note that the state is stored as ``version``; pending events stay pending."""
         self._journal.version = version
+        self._journal.is_persisted = True
         self._journal.uncommitted_count = 0
 
     def mark_historical(self) -> None:

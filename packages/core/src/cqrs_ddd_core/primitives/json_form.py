@@ -67,6 +67,8 @@ class JsonForm(Generic[T]):
         self._exclude = frozenset(exclude)
         check = json_fields.check_fields(schema, exclude=self._exclude)
         self._is_kept = check.is_kept
+        self.is_plain = check.is_plain
+        """True if ``validate_python`` of pydantic reads the JSON values, too."""
         self._dump = partial(
             self._serializer.to_python,
             mode="json",

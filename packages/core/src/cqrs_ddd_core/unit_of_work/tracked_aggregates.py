@@ -159,7 +159,7 @@ class TrackedAggregates:
         # Another unit of work may have saved it, or a copy of it may have been saved here.
         return (
             id(aggregate) not in self._tracked
-            and not aggregate.version
+            and not aggregate.is_persisted
             and any(event.event_id not in self._taken for event in aggregate.pending_events)
         )
 

@@ -50,7 +50,13 @@ class OptimisticConcurrencyError(ConcurrencyError):
 
     @classmethod
     def stale_version(
-        cls, aggregate: str, expected: int, actual: int | None, *, was_absent: bool = False
+        cls,
+        aggregate: str,
+        expected: int,
+        actual: int | None,
+        *,
+        was_absent: bool = False,
+        is_new: bool | None = None,
     ) -> OptimisticConcurrencyError:
         """Build the error for the save of an aggregate that was loaded at another version.
 
@@ -63,10 +69,12 @@ class OptimisticConcurrencyError(ConcurrencyError):
             actual: stored version, or None if no row is seen. A hidden row, for example of another
                 tenant, can have the id of a new aggregate.
             was_absent: True if the transaction looked for the id before, and found nothing.
+            is_new: whether the aggregate is new; None if version 0 means that.
         """
-        if not expected and not (was_absent and actual):
+        is_new = not expected if is_new is None else is_new
+        if is_new and not (was_absent and actual):
             return AlreadyExistsError.id_taken(aggregate, actual)
-        if not expected:
+        if is_new:
             problem = f"did not exist when it was looked up, but version {actual} is stored now"
         elif actual is not None:
             problem = f"was loaded at version {expected}, but version {actual} is stored"

@@ -3,63 +3,109 @@
 from __future__ import annotations
 
 import types
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import is_dataclass
-from datetime import date, time, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Any, NewType, Union, get_args, get_origin
+from types import MappingProxyType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    NewType,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+)
+from uuid import UUID, SafeUUID
 
 import pydantic
 import sqlalchemy as sa
 from pydantic import BaseModel, RootModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticSerializationError
 
 from cqrs_ddd_core import ConfigError, SerializationError
+from cqrs_ddd_core.primitives.json_form import JsonForm
 
-from ..schema.column_types import ColumnType
-from .lossy_columns import find_loss, find_value_type
+from ..schema.column_types import ColumnType, UtcDateTime
+from . import lossy_columns
 
-Encode = Callable[[Any], Any]
-"""Function from a field value to a column value; it is not called for None."""
+Convert = Callable[[Any], Any]
+"""Function from a field value to a column value, or back; it is not called for None."""
 
 _NOT_AS_TEXT = (Decimal, date, time, timedelta, int, float)
 """Types with values that sort in another order as text."""
+_LISTS = (list, tuple, set, frozenset, deque)
 
 
-def choose_encoder(field: FieldInfo, column: sa.Column[Any]) -> Encode | None:
-    """Return the encoder of a field, or None if the column stores the value as it is.
+class Encoding(NamedTuple):
+    """Conversion between the values of a field and of its column; None leaves them as they are.
+
+    Attributes:
+        encode: converts a field value to a column value.
+        decode: converts a column value to a field value.
+        losses: reason why each database would change values, for databases that would.
+    """
+
+    encode: Convert | None = None
+    decode: Convert | None = None
+    losses: Mapping[str, str] = MappingProxyType({})
+
+
+def choose_encoding(name: str, field: FieldInfo, column: sa.Column[Any]) -> Encoding:
+    """Return the encoding of a field.
+
+    Args:
+        name: class and name of the field, for errors.
+        field: the field.
+        column: column that stores it.
 
     Raises:
-        ConfigError: the column would change values of the field.
+        ConfigError: the column would change values of the field on every database.
     """
     kinds, stored = set(list_kinds(field.annotation)), column.type
     if isinstance(stored, sa.JSON):
-        return _encode_as_json(field)
+        return _choose_json(name, field)
     if len(kinds) == 1 and issubclass(kind := next(iter(kinds)), RootModel):
-        return _encode_root(choose_encoder(kind.model_fields["root"], column))
+        inner = choose_encoding(name, kind.model_fields["root"], column)
+        return inner._replace(encode=_encode_root(inner.encode))
     if isinstance(stored, sa.ARRAY):
-        return _encode_as_json(field) if _is_text(stored.item_type) else list
-    if isinstance(stored, (sa.TypeDecorator, sa.Enum)):
-        return None
-    problem = _find_problem(kinds, stored)
-    if problem is not None:
-        raise ConfigError(problem)
+        return _choose_array(name, field, kinds, stored)
+    if isinstance(stored, lossy_columns.CustomType) and not isinstance(
+        stored, lossy_columns.IntervalType
+    ):
+        reads_infinity = isinstance(stored, UtcDateTime) and datetime in kinds
+        return Encoding(decode=_ensure_finite if reads_infinity else None)
+    losses = _ensure_kept(kinds, stored)
+    if isinstance(stored, sa.Enum):
+        return Encoding(losses=losses)
     if any(issubclass(kind, Enum) for kind in kinds):
-        return _encode_enum
-    if _is_text(stored) and not kinds <= {str}:
-        return _encode_as_json(field)
-    return None
+        if len(kinds) > 1:  # A member and a plain value may be stored alike.
+            return _choose_json(name, field)._replace(losses=losses)
+        return Encoding(_encode_enum, losses=losses)
+    if _is_text(stored) and not kinds <= {str, object}:
+        return _choose_json(name, field)._replace(losses=losses)
+    return Encoding(decode=_choose_decoder(stored, kinds), losses=losses)
 
 
 def list_kinds(annotation: object) -> Iterator[type]:
-    """Yield the classes that a value may have, except the class of None; for a list, ``list``."""
+    """Yield the classes that a value may have, except that of None: for a list ``list``.
+
+    A value of any class yields ``object``.
+    """
     annotation = _unwrap(annotation)
     origin = get_origin(annotation)
     if origin in (Union, types.UnionType):
         for part in get_args(annotation):
             yield from list_kinds(part)
+    elif origin is Literal:
+        yield from (type(each) for each in get_args(annotation) if each is not None)
+    elif annotation is Any or isinstance(annotation, TypeVar):
+        yield object
     elif isinstance(kind := origin or annotation, type) and kind is not type(None):
         yield kind
 
@@ -135,17 +181,28 @@ def _is_text(stored: ColumnType) -> bool:
     return isinstance(stored, sa.String) and not isinstance(stored, sa.Enum)
 
 
-def _find_problem(kinds: Collection[type], stored: ColumnType) -> str | None:
+def _ensure_kept(kinds: Collection[type], stored: ColumnType) -> Mapping[str, str]:
+    """Return the loss on each database, raising ``ConfigError`` if all of them have one."""
     names = ", ".join(sorted(kind.__name__ for kind in kinds))
-    for kind in sorted(kinds, key=lambda each: each.__name__):
-        if (loss := find_loss(kind, stored)) is not None:
-            return f"{stored!r} {loss}"
     if any(map(_is_composite, kinds)):
-        return f"{stored!r} cannot hold {names}; use Json"
-    plain = [find_value_type(kind) for kind in kinds if not issubclass(kind, Enum)]
+        raise ConfigError(f"{stored!r} cannot hold {names}; use Json")
+    held = set(kinds if isinstance(stored, sa.Enum) else _list_stored_kinds(kinds))
+    losses = lossy_columns.find_losses(held, stored)
+    if len(losses) == len(lossy_columns.DIALECTS):
+        raise ConfigError(f"{stored!r} {next(iter(losses.values()))}")
+    plain = [lossy_columns.find_value_type(kind) for kind in held]
     if _is_text(stored) and any(issubclass(kind, _NOT_AS_TEXT) for kind in plain):
-        return f"{stored!r} would sort {names} as text; use a column of its own type"
-    return None
+        raise ConfigError(f"{stored!r} would sort {names} as text; use a column of its own type")
+    return losses
+
+
+def _list_stored_kinds(kinds: Collection[type]) -> Iterator[type]:
+    """Yield the classes of column values: for an enum, the classes of its members' values."""
+    for kind in kinds:
+        if issubclass(kind, Enum):
+            yield from (type(member.value) for member in kind)
+        else:
+            yield kind
 
 
 def _is_composite(kind: type) -> bool:
@@ -153,7 +210,7 @@ def _is_composite(kind: type) -> bool:
     return issubclass(kind, parts) or is_dataclass(kind)
 
 
-def _encode_root(encode: Encode | None) -> Encode:
+def _encode_root(encode: Convert | None) -> Convert:
     if encode is None:
         return lambda value: value.root
     inner = encode
@@ -164,23 +221,62 @@ def _encode_enum(value: object) -> object:
     return value.value if isinstance(value, Enum) else value
 
 
-def _encode_as_json(field: FieldInfo) -> Encode:
+def _choose_decoder(stored: ColumnType, kinds: Collection[type]) -> Convert | None:
+    if isinstance(stored, sa.DateTime) and stored.timezone and datetime in kinds:
+        return _ensure_finite
+    return _to_standard_uuid if isinstance(stored, sa.Uuid) and stored.as_uuid else None
+
+
+def _ensure_finite(value: datetime) -> datetime:
+    """Return a datetime with a zone, which asyncpg omits for the infinity of PostgreSQL."""
+    if value.tzinfo is None:
+        raise ValueError("infinity is no datetime; use NULL for an unlimited time")
+    return value
+
+
+def _to_standard_uuid(value: UUID) -> UUID:
+    """Return a plain UUID for one of asyncpg's own class, which other libraries reject."""
+    if value.__class__ is UUID:
+        return value
+    found = object.__new__(UUID)  # Half of the time of the constructor.
+    object.__setattr__(found, "int", value.int)
+    object.__setattr__(found, "is_safe", SafeUUID.unknown)
+    return found
+
+
+def _to_standard_uuids(value: Any) -> Any:
+    if isinstance(value, list):
+        return list(map(_to_standard_uuids, value))
+    return value if value is None else _to_standard_uuid(value)
+
+
+def _choose_json(name: str, field: FieldInfo) -> Encoding:
     annotation: Any = field.annotation
     if field.metadata:
         annotation = Annotated.__class_getitem__((annotation, *field.metadata))  # type: ignore[attr-defined]
     try:
-        dump = pydantic.TypeAdapter(annotation).dump_python
-    except (pydantic.PydanticSchemaGenerationError, pydantic.PydanticUserError) as error:
+        form: JsonForm[Any] = JsonForm(annotation, name)
+    except (pydantic.PydanticSchemaGenerationError, SerializationError) as error:
         raise ConfigError(f"pydantic cannot write {annotation!r} as JSON: {error}") from error
+    return Encoding(form.write, None if form.is_plain else form.read)
 
-    def encode(value: Any) -> Any:
-        try:
-            return dump(value, mode="json", warnings="error")
-        except PydanticSerializationError as error:
-            raise SerializationError(
-                f"{value!r} is not of the declared type {annotation!r}: {error}; "
-                "give the field a value of its type",
-                type_name=type(value).__name__,
-            ) from error
 
-    return encode
+def _choose_array(
+    name: str, field: FieldInfo, kinds: Collection[type], stored: sa.ARRAY[Any]
+) -> Encoding:
+    names = ", ".join(sorted(kind.__name__ for kind in kinds))
+    if not kinds or not all(issubclass(kind, _LISTS) for kind in kinds):
+        raise ConfigError(f"{stored!r} stores a list and not {names}; use Json")
+    if _is_text(stored.item_type):
+        return _choose_json(name, field)
+    items = set(_list_item_kinds(field.annotation))
+    losses = _ensure_kept(items, stored.item_type)
+    is_uuid = _choose_decoder(stored.item_type, items) is _to_standard_uuid
+    return Encoding(list, _to_standard_uuids if is_uuid else None, losses)
+
+
+def _list_item_kinds(annotation: object) -> Iterator[type]:
+    for part in get_args(_unwrap(annotation)):
+        for kind in list_kinds(part):
+            is_list = issubclass(kind, _LISTS)
+            yield from _list_item_kinds(part) if is_list else (kind,)

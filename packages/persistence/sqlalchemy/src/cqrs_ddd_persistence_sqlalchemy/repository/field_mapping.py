@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pydantic
 import sqlalchemy as sa
 from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
 from sqlalchemy.orm import Mapper
 
 from cqrs_ddd_core import ConfigError
+from cqrs_ddd_core.spi.json_fidelity import describe_reason
 
-from . import field_encoding
-from .field_encoding import Encode
+from . import field_encoding, value_checks
+from .field_encoding import Convert, Encoding
+from .value_checks import Check, RowChecks
 
 Row = dict[str, Any]
 """Row of values, by attribute of the model or by key of the column."""
@@ -29,15 +32,30 @@ class ColumnField:
 
     Args:
         attribute: attribute of the model.
-        encode: encoder of values other than None; None stores them as they are.
-        may_be_null: True if the field may be None.
-        is_json: True if the column has a JSON type.
+        column: column that stores the field.
+        encoding: conversion of values other than None.
+        annotation: annotation of the field.
     """
 
     attribute: str
-    encode: Encode | None
-    may_be_null: bool
-    is_json: bool
+    column: sa.Column[Any]
+    encoding: Encoding
+    annotation: Any
+
+    @property
+    def encode(self) -> Convert | None:
+        """Return the encoder of values other than None; None stores them as they are."""
+        return self.encoding.encode
+
+    @property
+    def may_be_null(self) -> bool:
+        """Return whether the field may be None."""
+        return field_encoding.allows_none(self.annotation)
+
+    @property
+    def is_json(self) -> bool:
+        """Return whether the column has a JSON type."""
+        return isinstance(self.column.type, sa.JSON)
 
     @property
     def attributes(self) -> Sequence[str]:
@@ -46,11 +64,35 @@ class ColumnField:
 
     def write(self, value: Any, row: Row) -> None:
         """Add the column value to the row."""
-        row[self.attribute] = value if value is None or self.encode is None else self.encode(value)
+        encode = self.encoding.encode
+        row[self.attribute] = value if value is None or encode is None else encode(value)
 
     def pop(self, row: Row) -> object:
         """Remove the values of the field from the row, and return the field value."""
-        return row.pop(self.attribute)
+        value, decode = row.pop(self.attribute), self.encoding.decode
+        try:
+            return value if value is None or decode is None else decode(value)
+        except ValueError as error:
+            is_invalid = isinstance(error, pydantic.ValidationError)
+            reason = describe_reason(error) if is_invalid else error
+            raise ValueError(f"column {self.column.name}: {reason}") from error
+
+    def find_loss(self, dialect: str) -> str | None:
+        """Return the reason why a database would change values, or None if it keeps them."""
+        loss = self.encoding.losses.get(dialect)
+        return None if loss is None else f"{self.column.name} ({self.column.type!r}) {loss}"
+
+    def build_check(self, dialect: str) -> Check | None:
+        """Return a check of column values, or None if the column keeps each value."""
+        adapter = pydantic.TypeAdapter[Any](self.annotation)
+        encode, decode = self.encoding.encode, self.encoding.decode
+
+        def restore(value: Any) -> Any:
+            read = value if value is None or decode is None else decode(value)
+            read = adapter.validate_python(read, strict=False)
+            return read if read is None or encode is None else encode(read)
+
+        return value_checks.build_check(self.column.type, dialect, restore)
 
 
 @dataclass(frozen=True)
@@ -89,6 +131,42 @@ class PartsField:
 
 
 Field = ColumnField | PartsField
+
+
+def list_columns(fields: Iterable[Field]) -> Iterator[ColumnField]:
+    """Yield the fields that are stored in one column, in value objects too."""
+    for field in fields:
+        if isinstance(field, ColumnField):
+            yield field
+        else:
+            yield from list_columns(field.parts.values())
+
+
+def build_checks(fields: Iterable[Field], keys: Mapping[str, str], dialect: str) -> RowChecks:
+    """Return the checks of rows for a database.
+
+    Args:
+        fields: fields that the rows store.
+        keys: keys of the rows by attribute, where the two differ.
+        dialect: name of the database.
+    """
+    columns = [(field, field.build_check(dialect)) for field in list_columns(fields)]
+    return RowChecks(
+        [
+            (keys.get(field.attribute, field.attribute), field.column, check)
+            for field, check in columns
+            if check is not None
+        ]
+    )
+
+
+def find_generated(column: sa.Column[Any]) -> str | None:
+    """Return the problem of a column for which the database rejects values, or None."""
+    if column.computed is not None:
+        return f"{column.name} is computed by the database; leave the field out"
+    if column.identity is not None and column.identity.always:
+        return f"the database rejects values for {column.name}; use Identity(always=False)"
+    return None
 
 
 class MappedClass:
@@ -131,6 +209,11 @@ class MappedClass:
                 f"{self.name} has a primary key of {len(self.keys)} columns; a repository requires "
                 "one column, since an aggregate has one id"
             )
+        if self.table.primary_key.deferrable:
+            raise ConfigError(
+                f"{self.name} has a deferrable primary key, by which PostgreSQL finds no existing "
+                "row in an INSERT; make it not deferrable"
+            )
 
     def find_unfilled(self, filled: set[str]) -> Iterator[str]:
         """Yield the attributes that an INSERT would leave NULL although they must not be NULL."""
@@ -138,6 +221,7 @@ class MappedClass:
             has_default = (
                 column.default is not None
                 or column.server_default is not None
+                or column.computed is not None
                 or column is self.table.autoincrement_column
             )
             if name not in filled and not column.nullable and not has_default:
@@ -184,7 +268,7 @@ class FieldMapping:
         self._unused.discard(full)
         model = field_encoding.find_model(field.annotation)
         if attribute in self._mapped.columns:
-            return self._map_to_column(full, attribute, field)
+            return self._map_to_column(owner, full, attribute, field)
         if model is not None and full.count(".") < _DEEPEST:
             return self._map_to_parts(full, attribute, model, field)
         self.problems.append(
@@ -193,7 +277,9 @@ class FieldMapping:
         )
         return None
 
-    def _map_to_column(self, full: str, attribute: str, field: FieldInfo) -> ColumnField | None:
+    def _map_to_column(
+        self, owner: type[BaseModel], full: str, attribute: str, field: FieldInfo
+    ) -> ColumnField | None:
         for nested in field_encoding.walk_models(field.annotation):
             for inner in nested.model_fields:
                 self._find_misfits(nested, inner)
@@ -204,13 +290,15 @@ class FieldMapping:
                 f"{full} and {other} are both mapped to {attribute}; name another column by "
                 f"names={{{full!r}: ...}}"
             )
+        if (problem := find_generated(column)) is not None:
+            self.problems.append(f"{full}: {problem}")
+        name = f"{owner.__name__}.{full.rpartition('.')[2]}"
         try:
-            encode = field_encoding.choose_encoder(field, column)
+            encoding = field_encoding.choose_encoding(name, field, column)
         except ConfigError as problem:
             self.problems.append(f"{full}: {problem}")
             return None
-        is_json = isinstance(column.type, sa.JSON)
-        return ColumnField(attribute, encode, field_encoding.allows_none(field.annotation), is_json)
+        return ColumnField(attribute, column, encoding, field.annotation)
 
     def _map_to_parts(
         self, full: str, attribute: str, model: type[BaseModel], field: FieldInfo

@@ -17,8 +17,16 @@ from cqrs_ddd_specifications import coercion, exceptions, field_types, json_valu
 
 from ..specifications.columns import get_mapper
 from ..specifications.comparison import find_grid
-from .field_mapping import ColumnField, Field, FieldMapping, MappedClass, PartsField, Row
-from .lossy_columns import find_sqlite_loss
+from .field_mapping import (
+    ColumnField,
+    Field,
+    FieldMapping,
+    MappedClass,
+    PartsField,
+    Row,
+    find_generated,
+    list_columns,
+)
 from .relations import Relation
 
 T = TypeVar("T", bound=AggregateRoot[Any])
@@ -96,8 +104,13 @@ class ModelMapper(Generic[T]):
         self._attributes = [field.attribute for field in columns.values()]
         self._encoded = [f for f in columns.values() if f.encode is not None]
         self._composites = [(n, f) for n, f in self.fields.items() if n not in columns]
+        self._decoders = [
+            (n, f.encoding.decode) for n, f in columns.items() if f.encoding.decode is not None
+        ]
         self._is_plain = not self._composites and type(self).from_row is ModelMapper.from_row
-        self._moved = [(n, f) for n, f in columns.items() if f.attribute != n] + self._composites
+        decoded = [name for name, _ in self._decoders]
+        moved = [(n, f) for n, f in columns.items() if f.attribute != n or n in decoded]
+        self._moved = moved + self._composites
 
     def to_row(self, entity: T) -> Row:
         """Return values by attribute of the model, with the version after the save.
@@ -133,14 +146,18 @@ class ModelMapper(Generic[T]):
         """
         if not self._is_plain:
             return [self.from_row(dict(zip(self.attributes, row))) for row in rows]  # noqa: B905
-        names, validate = self._names, self._validate
+        names, decoders, validate = self._names, self._decoders, self._validate
         found: list[T] = []
         for row in rows:
             try:
-                entity = validate(dict(zip(names, row)), strict=False)  # noqa: B905
-            except pydantic.ValidationError:
+                values = dict(zip(names, row))  # noqa: B905
+                for name, decode in decoders:
+                    if values[name] is not None:
+                        values[name] = decode(values[name])
+                entity = validate(values, strict=False)
+            except ValueError:  # Of pydantic, or of a decoder.
                 entity = self.from_row(dict(zip(self.attributes, row)))  # noqa: B905
-            entity.mark_persisted(row[-1])
+            entity.mark_persisted(row[-1] or 0)
             found.append(entity)
         return found
 
@@ -151,18 +168,21 @@ class ModelMapper(Generic[T]):
             SerializationError: the class does not accept the values.
         """
         version = row.pop(self.version_attribute)
-        row.update({name: field.pop(row) for name, field in self._moved})
+        entity_id = row.get(self.id_attribute)
         try:
+            row.update({name: field.pop(row) for name, field in self._moved})
             entity: T = self._validate(row, strict=False)
-        except pydantic.ValidationError as error:
-            found = error.errors(include_url=False, include_input=False)
+        except ValueError as error:
+            problem = str(error)
+            if isinstance(error, pydantic.ValidationError):
+                found = error.errors(include_url=False, include_input=False)[0]
+                problem = f"{'.'.join(map(str, found['loc']))}: {found['msg']}"
             raise SerializationError(
-                f"the row of {self.entity_type.__name__} {row.get('id')} is not valid: "
-                f"{'.'.join(map(str, found[0]['loc']))}: {found[0]['msg']}; correct the row, or "
-                "change the class so that it accepts the value",
+                f"the row of {self.entity_type.__name__} {entity_id} is not valid: {problem}; "
+                "correct the row, or change the class so that it accepts the value",
                 type_name=self.entity_type.__name__,
             ) from error
-        entity.mark_persisted(version)
+        entity.mark_persisted(version or 0)
         return entity
 
     def map_path(self, path: str) -> str:
@@ -208,11 +228,10 @@ class ModelMapper(Generic[T]):
         """Raise ``ConfigError`` if this database would change values of the columns."""
         if dialect in self._fitting_dialects:
             return
-        if dialect == "sqlite":
-            columns = [*self.columns, *(c for each in self.relations for c in each.columns)]
-            self._ensure_no_problems(
-                [problem for column in columns if (problem := find_sqlite_loss(column))]
-            )
+        parts = (field for each in self.relations for field in each.fields.values())
+        columns = list_columns([*self.fields.values(), *parts])
+        losses = (column.find_loss(dialect) for column in columns)
+        self._ensure_no_problems([loss for loss in losses if loss is not None])
         self._fitting_dialects.add(dialect)
 
     def _ensure_no_more_fields(self, entity: T) -> None:
@@ -243,6 +262,9 @@ class ModelMapper(Generic[T]):
             f"{name} of {self._mapped.name} must not be NULL and no field fills it; set a default"
             for name in self._mapped.find_unfilled({*filled, self.version_attribute})
         ]
+        version = self._mapped.columns.get(self.version_attribute)
+        if version is not None and (problem := find_generated(version)) is not None:
+            problems.append(f"version: {problem}")
         if self.entity_type.model_config.get("extra") == "allow":
             problems.append("undeclared fields (extra='allow') have no columns; forbid them")
         return problems

@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from sqlalchemy.orm import RelationshipDirection, RelationshipProperty
 
 from .field_encoding import find_item_model
-from .field_mapping import Field, FieldMapping, MappedClass, Row
+from .field_mapping import Field, FieldMapping, MappedClass, Row, build_checks
+from .value_checks import RowChecks
 
 _POSITION = "position"
 """Attribute of the related model that stores the order of the parts."""
@@ -97,6 +98,11 @@ class Relation:
     def insert(self) -> sa.Insert:
         """Return an INSERT into the table of the parts."""
         return sa.insert(self.table)
+
+    def build_checks(self, dialect: str) -> RowChecks:
+        """Return the checks of the rows of parts for a database."""
+        keys = dict(zip(self._attributes, self._keys))  # noqa: B905
+        return build_checks(self.fields.values(), keys, dialect)
 
     def to_rows(self, parent: object, parts: Sequence[BaseModel] | None) -> list[Row]:
         """Return the values for ``insert``, by the keys of the columns."""

@@ -8,9 +8,10 @@ from typing import Any, Generic
 
 import sqlalchemy as sa
 
-from cqrs_ddd_core import ID, IBulkRepository, ISpecification, SearchResult, UnitOfWork
+from cqrs_ddd_core import ID, AggregateRoot, IBulkRepository, ISpecification, SearchResult, UnitOfWork
 from cqrs_ddd_core.primitives import exceptions
 from cqrs_ddd_core.spi import checks
+from cqrs_ddd_core.unit_of_work import TrackedAggregates
 
 from ..engine import AsyncConnection, Connections, SessionFactory, SQLAlchemyTransaction, driver
 from ..engine.driver_errors import translate_errors
@@ -215,9 +216,9 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
     async def _save(self, entities: Sequence[T], uow: UnitOfWork | None, operation: str) -> None:
         scope = self._build_scope()
         async with self._connections.join_transaction(uow, operation) as active:
-            saved = active.aggregates.get_saved_version
+            tracked = active.aggregates
             async with self._open_writer(active, scope, operation) as writer:
-                await writer.save([(each, saved(each) or each.version) for each in entities])
+                await writer.save([(each, _find_version(each, tracked)) for each in entities])
             for entity in entities:
                 active.aggregates.mark_saved(entity, entity.next_version)
 
@@ -248,6 +249,12 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
         """Return the statements for the database, raising ``ConfigError`` for lossy columns."""
         self.mapper.ensure_fits(connection.dialect.name)
         return self._statements[driver.is_postgres(connection)]
+
+
+def _find_version(entity: AggregateRoot[Any], tracked: TrackedAggregates) -> int | None:
+    """Return the stored version of an aggregate, or None if it is new."""
+    saved = tracked.get_saved_version(entity)
+    return saved if saved is not None or not entity.is_persisted else entity.version
 
 
 def _track(entities: list[T], uow: UnitOfWork | None) -> list[T]:

@@ -16,8 +16,8 @@ from .field_mapping import Row
 from .model_mapper import ModelMapper, T
 from .statements import KNOWN_ID, KNOWN_IDS, KNOWN_VERSION, RepositoryStatements, Scope
 
-Known = tuple[T, int]
-"""Aggregate with its stored version, which is 0 for a new aggregate."""
+Known = tuple[T, "int | None"]
+"""Aggregate with its stored version, which is None for a new aggregate."""
 
 
 class RowWriter(Generic[T]):
@@ -62,13 +62,13 @@ class RowWriter(Generic[T]):
         # All rows before the first statement, so that a rejected value changes nothing.
         rows = [self._to_row(entity) for entity, _ in entities]
         parts = self._collect_parts(ids, entities)
-        for is_new, run in groupby(zip(entities, rows), lambda each: not each[0][1]):  # noqa: B905
+        for is_new, run in groupby(zip(entities, rows), lambda each: each[0][1] is None):  # noqa: B905
             if is_new:
                 await self._insert(list(run))
             else:
-                for entity, row in run:
-                    await self._update(*entity, row)
-        changed = [key for key, (_, version) in zip(ids, entities) if version]  # noqa: B905
+                for known, row in run:
+                    await self._update(known, row)
+        changed = [key for key, (_, version) in zip(ids, entities) if version is not None]  # noqa: B905
         await self._write_parts(parts, changed)
 
     async def delete(self, entity_id: object) -> None:
@@ -99,35 +99,36 @@ class RowWriter(Generic[T]):
                 *next(known for known, row in entities if row[key] not in stored)
             )
 
-    async def _update(self, entity: T, version: int, row: Row) -> None:
-        row |= {KNOWN_ID: row.pop(self._sql.key.key), KNOWN_VERSION: version}
+    async def _update(self, known: Known[T], row: Row) -> None:
+        row |= {KNOWN_ID: row.pop(self._sql.key.key), KNOWN_VERSION: known[1]}
         update = self._sql.update.where(*self._scope)
         if not (await self._execute(update, row)).rowcount:
-            await self._raise_conflict(entity, version)
+            await self._raise_conflict(*known)
 
-    async def _raise_conflict(self, entity: T, expected: int) -> None:
+    async def _raise_conflict(self, entity: T, expected: int | None) -> None:
         known = {KNOWN_IDS: self._mapper.encode_ids([entity.id])}
         versions = self._sql.versions.where(*self._scope)
         stored: Any = (await self._execute(versions, known)).first()
         raise OptimisticConcurrencyError.stale_version(
             f"{entity.aggregate_type} {entity.id}",
-            expected,
-            stored and stored[1],
+            expected or 0,
+            stored and (stored[1] or 0),
             was_absent=self._tracked.was_absent(entity.id),
+            is_new=expected is None,
         )
 
     def _collect_parts(
         self, ids: Sequence[object], entities: Sequence[Known[T]]
     ) -> list[list[Row]]:
         """Return the rows of all aggregates for each relation."""
-        return [
-            [
-                row
-                for key, (entity, _) in zip(ids, entities)  # noqa: B905
-                for row in relation.to_rows(key, entity.__dict__[relation.name])
-            ]
-            for relation in self._mapper.relations
-        ]
+        found: list[list[Row]] = []
+        for relation, checks in zip(self._mapper.relations, self._sql.part_checks):  # noqa: B905
+            found.append([])
+            for key, (entity, _) in zip(ids, entities):  # noqa: B905
+                for row in relation.to_rows(key, entity.__dict__[relation.name]):
+                    checks.ensure_kept(entity, row)
+                    found[-1].append(row)
+        return found
 
     async def _write_parts(self, parts: list[list[Row]], changed: list[object]) -> None:
         for relation, rows in zip(self._mapper.relations, parts):  # noqa: B905
@@ -146,4 +147,6 @@ class RowWriter(Generic[T]):
 
     def _to_row(self, entity: T) -> Row:
         row, keys = self._mapper.to_row(entity), self._mapper.renamed
-        return {keys.get(name, name): value for name, value in row.items()} if keys else row
+        row = {keys.get(name, name): value for name, value in row.items()} if keys else row
+        self._sql.checks.ensure_kept(entity, row)
+        return row

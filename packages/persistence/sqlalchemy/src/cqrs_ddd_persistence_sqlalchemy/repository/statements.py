@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from ..specifications.comparison import ListAsJson
 from ..specifications.dialects import Expression, Predicate
+from .field_mapping import build_checks
 from .model_mapper import ModelMapper
 
 Scope = Sequence[Predicate]
@@ -43,9 +44,14 @@ class RepositoryStatements:
         self.insert = insert.on_conflict_do_nothing(index_elements=[key])
         self.insert_many = self.insert.returning(key)
         self.update = sa.update(table).where(
-            self.is_known_id, version == sa.bindparam(KNOWN_VERSION, type_=version.type)
+            self.is_known_id,
+            # A table that was not made for the toolkit may have rows without a version.
+            sa.func.coalesce(version, 0) == sa.bindparam(KNOWN_VERSION, type_=version.type),
         )
         self.delete = sa.delete(table).where(self.is_known_id)
+        dialect = "postgresql" if is_postgres else "sqlite"
+        self.checks = build_checks(mapper.fields.values(), mapper.renamed, dialect)
+        self.part_checks = [relation.build_checks(dialect) for relation in mapper.relations]
 
 
 def in_values(key: Expression, is_postgres: bool) -> Predicate:
