@@ -104,6 +104,10 @@ operators: install ## Generate docs/reference/operators.md from the operator tab
 fields: install ## Generate the table of docs/reference/fields.md from the cases of its test.
 	$(RUN) python -m tests.docs.fields
 
+.PHONY: columns
+columns: install ## Generate the table of docs/reference/columns.md from the cases of its test.
+	$(RUN) python -m tests.docs.columns
+
 .PHONY: glossary
 glossary: install ## Link each term of docs/reference/glossary.md where a page first uses it.
 	$(RUN) python -m tests.docs.glossary

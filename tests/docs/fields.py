@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.core.json_cases import CASES, Fate
 from tests.docs.blocks import ROOT
 from tests.docs.glossary import address_from, entries, with_links, without_links
@@ -15,9 +17,14 @@ _HEAD = "| field | its value |\n|---|---|\n"
 
 def render_page(page: str) -> str:
     """Return the page with the table of the present cases."""
-    head, _, rest = without_links(page).partition(START)
+    return replace_table(page, PAGE, START, _render_table())
+
+
+def replace_table(page: str, path: Path, start: str, table: str) -> str:
+    """Return the page at the path with another table between the line ``start`` and ``END``."""
+    head, _, rest = without_links(page).partition(start)
     _, _, tail = rest.partition(END)
-    return with_links(f"{head}{START}{_render_table()}{END}{tail}", entries(), address_from(PAGE))
+    return with_links(f"{head}{start}{table}{END}{tail}", entries(), address_from(path))
 
 
 def _render_table() -> str:

@@ -224,7 +224,7 @@ CASES: Sequence[Case] = (
     ),
     _case(
         "Decimal",
-        "Numeric(p, s) of more than 15 digits",
+        "Numeric(p, s), p > 15",
         Decimal,
         sa.Numeric(30, 10),
         kept=[Decimal("12345678901234567890.0123456789")],
@@ -319,7 +319,7 @@ CASES: Sequence[Case] = (
         rejected=[b"\xff"],
         limits="other bytes than UTF-8",
     ),
-    _case("UUID", "Uuid, Text", UUID, sa.Uuid(), kept=[NUMBER, UUID(int=0)]),
+    _case("UUID", "Uuid", UUID, sa.Uuid(), kept=[NUMBER, UUID(int=0)]),
     _case("UUID", "Text", UUID, sa.Text(), kept=[NUMBER]),
     _lossy("UUID", "Uuid(as_uuid=False)", UUID, sa.Uuid(as_uuid=False), "stores str and not UUID"),
     _case(
@@ -420,13 +420,13 @@ CASES: Sequence[Case] = (
     _lossy("Enum with numbers", "Text", Level, sa.Text(), "would sort Level as text"),
     _lossy("Enum with other values", "Text, Integer", Point, sa.Integer(), "is not known to"),
     _case(
-        "model, list, dict, and other types that pydantic writes as JSON",
+        "model, list, dict, and others that pydantic writes as JSON",
         "Json, JSON",
         list[Size],
         Json,
         kept=[[], [Size(width=1, weight=1e23)]],
         rejected=[[Size(width=1, weight=float("nan"))], ["a"]],
-        limits="what JSON does not keep: see [kinds of fields](fields.md)",
+        limits="values that JSON does not keep: see [kinds of fields](fields.md)",
     ),
     _case(
         "dict[str, Any]",
@@ -435,7 +435,7 @@ CASES: Sequence[Case] = (
         Json,
         kept=[{"a": [1, 2.5, None, "ü"], "": {}}, {"n": 10**25, "m": 1e15}],
         rejected=[{"a": float("nan")}, {"a": NUMBER}],
-        limits="what JSON does not keep, and on PostgreSQL large floats such as 1e23",
+        limits="values that JSON does not keep, and on PostgreSQL large floats such as 1e23",
     ),
     _lossy("model, list, dict", "Text, Integer", Size, sa.Text(), "use Json"),
     _case(
@@ -453,7 +453,7 @@ CASES: Sequence[Case] = (
         sa.ARRAY(sa.Integer(), dimensions=2),
         kept=[[[1, 2], [3, 4]]],
         rejected=[[[]], [[2**40]]],
-        limits="lists of empty lists, and what the type of the items does not keep",
+        limits="lists of empty lists, and items that the type does not keep",
         absent_on=POSTGRES_ONLY,
     ),
     _lossy("dict, str", "ARRAY", str, sa.ARRAY(sa.Text()), "stores a list and not str"),
@@ -464,7 +464,7 @@ CASES: Sequence[Case] = (
         Upper(),
         kept=["LOUD"],
         rejected=["loud"],
-        limits="what its methods, or its column type, do not return equal",
+        limits="values that its methods, or its column type, do not return equal",
     ),
     _case(
         "each",
@@ -473,7 +473,7 @@ CASES: Sequence[Case] = (
         Cents(),
         kept=[Decimal("1.10"), Decimal("-0.01")],
         rejected=[Decimal("0.005"), Decimal(2**63)],
-        limits="what its methods, or its column type, do not return equal",
+        limits="values that its methods, or its column type, do not return equal",
     ),
     _case(
         "each",

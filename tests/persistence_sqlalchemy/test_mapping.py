@@ -19,7 +19,6 @@ from cqrs_ddd_core.primitives.exceptions import (
     InvalidOperationError,
     NaiveDatetimeError,
     OptimisticConcurrencyError,
-    PersistenceError,
     SerializationError,
     ValidationError,
 )
@@ -429,8 +428,8 @@ async def test_json_field_with_a_value_of_another_type_is_not_written(orders: Or
         await orders.add(order)
 
 
-async def test_number_too_large_for_its_column_raises_a_persistence_error(orders: Orders) -> None:
-    with pytest.raises(PersistenceError, match="cannot add Order"):
+async def test_number_too_large_for_its_column_is_rejected_by_name(orders: Orders) -> None:
+    with pytest.raises(ValidationError, match="cannot save Order .*: column count .* of 64 bits"):
         await orders.add(Order(id=uuid4(), owner="", count=2**70))
 
 

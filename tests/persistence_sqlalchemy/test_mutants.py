@@ -223,7 +223,8 @@ class StoredVersionParcels(Parcels):
 
     async def add(self, entity: Parcel, uow: UnitOfWork | None = None) -> str:
         stored = await self.get(entity.id, uow)
-        entity.mark_persisted(stored.version if stored else 0)
+        if stored is not None:
+            entity.mark_persisted(stored.version)
         return await super().add(entity, uow)
 
 

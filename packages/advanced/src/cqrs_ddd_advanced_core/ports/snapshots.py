@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Protocol, runtime_checkable
 
 from cqrs_ddd_core import NaiveDatetimeError, StreamId, UnitOfWork
-from cqrs_ddd_core.primitives.storable import ensure_storable
+from cqrs_ddd_core.primitives import storable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,8 @@ class Snapshot:
             raise NaiveDatetimeError.without_zone(
                 f"taken_at of the snapshot of {self.stream}", self.taken_at, field="taken_at"
             )
-        ensure_storable("a snapshot", *self.stream, self.schema_hash)
+        storable.ensure_storable("a snapshot", *self.stream, self.schema_hash)
+        storable.ensure_storable_time("a snapshot", "taken_at", self.taken_at)
 
 
 @runtime_checkable

@@ -77,7 +77,8 @@ class StoredEvent:
         position: number of the event in the order of all streams; None until the commit.
 
     Raises:
-        SerializationError: an id or a name is a text that some databases change or reject.
+        SerializationError: an id or a name is a text that some databases change or reject, or
+            ``occurred_at`` is the first or the last ``datetime``, which they return as infinity.
         EventStoreError: the version is below 1, or a version is too large for a database.
         NaiveDatetimeError: ``occurred_at`` has no time zone.
     """
@@ -102,6 +103,7 @@ class StoredEvent:
                 self.occurred_at,
                 field="occurred_at",
             )
+        storable.ensure_storable_time(self.event_type, "occurred_at", self.occurred_at)
         if not 1 <= self.version <= MAX_INTEGER or not 1 <= self.schema_version < 2**31:
             raise EventStoreError(
                 f"{self.event_type} {self.event_id} has version {self.version} and schema version "

@@ -63,6 +63,7 @@ class OutboxMessage:
             self.correlation_id or "",
             self.causation_id or "",
         )
+        storable.ensure_storable_time(self.event_type, "created_at", self.created_at)
 
     @classmethod
     def from_event(

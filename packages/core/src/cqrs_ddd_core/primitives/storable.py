@@ -1,11 +1,13 @@
-"""Checks of ids, names and numbers that every database must store unchanged."""
+"""Checks of ids, names, numbers and times that every database must store unchanged."""
 
+from datetime import MAXYEAR, MINYEAR, datetime, timezone
 from typing import Any
 
 from .exceptions import SerializationError
 
 MAX_INTEGER = 2**63 - 1
 """Largest integer of a database column."""
+_INFINITE = (datetime.min, datetime.max)
 
 
 def ensure_storable(subject: str, *ids: Any) -> None:
@@ -26,6 +28,27 @@ def ensure_storable(subject: str, *ids: Any) -> None:
                 "it; give it a text without NUL and without lone surrogates",
                 type_name=subject,
             )
+
+
+def ensure_storable_time(subject: str, field: str, time: datetime) -> None:
+    """Raise ``SerializationError`` for a time that PostgreSQL would return as infinity.
+
+    These are the first and the last ``datetime`` in UTC, and times outside of the years 1 to 9999
+    in UTC.
+    """
+    if MINYEAR < time.year < MAXYEAR:
+        return
+    try:
+        is_finite = time.astimezone(timezone.utc).replace(tzinfo=None) not in _INFINITE
+    except OverflowError:
+        is_finite = False
+    if not is_finite:
+        raise SerializationError(
+            f"{field} of {subject} is {time.isoformat()}, which some databases return as infinity; "
+            "give it the time at which it happened",
+            type_name=subject,
+            field=field,
+        )
 
 
 def is_storable(text: object) -> bool:

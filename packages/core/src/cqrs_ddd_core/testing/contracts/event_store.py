@@ -88,6 +88,25 @@ class EventStoreContract(EventStoreTenancyContract):
         assert [e.version for e in found] == [1, 2, 3]
         assert all(type(e.position) is int and e.position > 0 for e in found)
 
+    async def test_event_at_the_first_or_last_time_is_rejected_and_its_stream_stays_readable(
+        self, event_store: IEventLog
+    ) -> None:
+        stream, tick = new_stream(), timedelta(microseconds=1)
+        ends = (datetime.min, datetime.max)
+        first, last = (end.replace(tzinfo=timezone.utc) for end in ends)
+        before_first = first.replace(tzinfo=timezone(timedelta(hours=1)))
+        for end in (first, last, before_first):
+            # The constructor of StoredEvent raises, so such a time never reaches a store.
+            with raises(SerializationError) as caught:
+                await event_store.append(event(stream, 1, occurred_at=end))
+            assert caught.error.field == "occurred_at"
+        await event_store.append(event(stream, 1, occurred_at=first + tick))
+        await event_store.append(event(stream, 2, occurred_at=last - tick))
+
+        found = await event_store.get_events(stream.aggregate_id)
+
+        assert [each.occurred_at for each in found] == [first + tick, last - tick]
+
     async def test_event_store_rejects_ids_that_some_databases_cannot_store(
         self, event_store: IEventLog
     ) -> None:

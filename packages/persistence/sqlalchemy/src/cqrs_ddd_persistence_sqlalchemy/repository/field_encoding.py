@@ -21,7 +21,7 @@ from typing import (
     get_args,
     get_origin,
 )
-from uuid import UUID, SafeUUID
+from uuid import UUID
 
 import pydantic
 import sqlalchemy as sa
@@ -39,6 +39,7 @@ Convert = Callable[[Any], Any]
 
 _NOT_AS_TEXT = (Decimal, date, time, timedelta, int, float)
 """Types with values that sort in another order as text."""
+_read_uuid = pydantic.TypeAdapter(UUID).validator.validate_python
 _LISTS = (list, tuple, set, frozenset, deque)
 
 
@@ -230,18 +231,14 @@ def _choose_decoder(stored: ColumnType, kinds: Collection[type]) -> Convert | No
 def _ensure_finite(value: datetime) -> datetime:
     """Return a datetime with a zone, which asyncpg omits for the infinity of PostgreSQL."""
     if value.tzinfo is None:
-        raise ValueError("infinity is no datetime; use NULL for an unlimited time")
+        raise ValueError("infinity cannot be read as a datetime; use NULL for an unlimited time")
     return value
 
 
 def _to_standard_uuid(value: UUID) -> UUID:
     """Return a plain UUID for one of asyncpg's own class, which other libraries reject."""
-    if value.__class__ is UUID:
-        return value
-    found = object.__new__(UUID)  # Half of the time of the constructor.
-    object.__setattr__(found, "int", value.int)
-    object.__setattr__(found, "is_safe", SafeUUID.unknown)
-    return found
+    # Pydantic takes a third of the time of the constructor.
+    return value if value.__class__ is UUID else _read_uuid(value.bytes)
 
 
 def _to_standard_uuids(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """Column types that keep values unchanged, by the class of the values and the database.
 
-``tests/persistence_sqlalchemy/column_cases.py`` writes boundary values through a repository for each
-type, and generates the page of column types from the result.
+The tests write boundary values of each type through a repository, and generate the page of column
+types from the same cases.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ _MICROSECONDS = 6
 
 _IsLossy = Callable[[ColumnType], bool]
 _ROUNDS_TIME = "rounds to less than microseconds; leave its precision out"
-_UUID_TEXT = "use Text, or declare a UUID"
 
 
 def _has_no_zone(stored: ColumnType) -> bool:
@@ -104,7 +103,7 @@ _LOSSES: Mapping[type, Sequence[tuple[_IsLossy, str]]] = {
             _is_a(sa.Numeric, sa.Float, sa.Integer, sa.Boolean, sa.Date, sa.DateTime, sa.Time),
             "does not store str; use Text",
         ),
-        (_is_uuid, f"stores UUID and not str; {_UUID_TEXT}"),
+        (_is_uuid, "stores UUID and not str; use Text, or declare a UUID"),
     ),
     UUID: ((_is_uuid_text, "stores str and not UUID; use Uuid"),),
 }

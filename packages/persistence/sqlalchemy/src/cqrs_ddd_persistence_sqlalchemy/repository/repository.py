@@ -8,7 +8,14 @@ from typing import Any, Generic
 
 import sqlalchemy as sa
 
-from cqrs_ddd_core import ID, AggregateRoot, IBulkRepository, ISpecification, SearchResult, UnitOfWork
+from cqrs_ddd_core import (
+    ID,
+    AggregateRoot,
+    IBulkRepository,
+    ISpecification,
+    SearchResult,
+    UnitOfWork,
+)
 from cqrs_ddd_core.primitives import exceptions
 from cqrs_ddd_core.spi import checks
 from cqrs_ddd_core.unit_of_work import TrackedAggregates

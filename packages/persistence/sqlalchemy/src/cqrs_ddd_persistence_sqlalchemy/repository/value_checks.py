@@ -24,7 +24,11 @@ Check = Callable[[Any], "str | None"]
 Restore = Callable[[Any], Any]
 """Function that returns the value of a field for a value that was read."""
 
-_INTEGER_BITS = ((sa.SmallInteger, 16), (sa.BigInteger, 64), (sa.Integer, 32))
+_INTEGER_BITS: Sequence[tuple[type[ColumnType], int]] = (
+    (sa.SmallInteger, 16),
+    (sa.BigInteger, 64),
+    (sa.Integer, 32),
+)
 _MOST_SCALE = 16383
 """Digits after the point of a NUMERIC without limits on PostgreSQL."""
 _MOST_PRECISION = 131072
@@ -65,7 +69,9 @@ def build_check(stored: ColumnType, dialect: str, restore: Restore) -> Check | N
     if isinstance(stored, sa.ARRAY):
         return _check_items(build_check(stored.item_type, dialect, lambda value: value))
     if isinstance(stored, lossy_columns.IntervalType):
-        is_native = dialect != "sqlite" and (isinstance(stored, postgresql.INTERVAL) or stored.native)
+        is_native = dialect != "sqlite" and (
+            isinstance(stored, postgresql.INTERVAL) or stored.native
+        )
         return _check_class(timedelta) if is_native else _check_duration
     if isinstance(stored, (UtcDateTime, ExactDecimal, sa.types.UserDefinedType)):
         return None
@@ -141,7 +147,7 @@ def _check_decimal(precision: int | None, scale: int | None, restore: Restore) -
     context = Context(prec=max(digits, 1), traps=[Inexact, InvalidOperation])
     problem = f"holds {digits} digits, {places} of them after the point; round it before"
 
-    def check(value: Decimal | int | float) -> str | None:
+    def check(value: object) -> str | None:
         if not isinstance(value, (Decimal, int, float)):
             return _expect("Decimal", value)
         exact = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
