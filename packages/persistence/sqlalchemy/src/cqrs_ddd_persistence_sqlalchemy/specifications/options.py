@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -113,13 +113,19 @@ def apply_query_options(
     Raises:
         SpecificationError: the model does not support the options; no SQL is built.
     """
-    condition = _build_condition(stmt, model, options, names)
+    order = {name: _resolve(model, name.removeprefix("-"), names) for name in options.ordering}
+    never_null = _find_never_null(stmt, model, order)
+    condition = options.condition
+    if isinstance(options, QueryOptions):
+        condition = options.build_condition(never_none=keyset.list_attributes(never_null))
     if condition is not None:
         stmt = stmt.where(
             build_sqla_filter(model, condition, names=names, values=values, relations=relations)
         )
     selection.ensure_distinct_selects(options)
-    order = {name: _resolve_ordered(model, name, names) for name in options.ordering}
+    for name, target in order.items():
+        kind = target.type.kind
+        selection.ensure_ordered(name, kind, is_single=kind is not Kind.ARRAY)
     columns: dict[str, Expression] = {name: target.column for name, target in order.items()}
     if isinstance(options, QueryOptions) and options.select_fields:
         fields = options.select_fields
@@ -129,42 +135,34 @@ def apply_query_options(
             stmt = sa.select(*rows.c)
             columns = {name: rows.c[name.removeprefix("-")] for name in order}
     stmt = stmt.order_by(
-        *(_direct(columns[name], target.type.kind, name) for name, target in order.items())
+        *(
+            _direct(columns[name], target.type.kind, name, may_be_null=name not in never_null)
+            for name, target in order.items()
+        )
     )
     if options.limit is not None:
         stmt = stmt.limit(options.limit)
     return stmt.offset(options.offset) if options.offset else stmt
 
 
-def _build_condition(
-    stmt: sa.Select[Any], model: type[Any], options: IQueryOptions[Any], names: Names | None
-) -> ISpecification[Any] | None:
-    """Return the condition of the page, without branches for NULL in columns that are NOT NULL."""
-    if not isinstance(options, QueryOptions) or options.after is None:
-        return options.condition
+def _find_never_null(
+    stmt: sa.Select[Any], model: type[Any], order: Mapping[str, Target]
+) -> Collection[str]:
+    """Return the names of an order by columns that are NOT NULL."""
     if list(stmt.get_final_froms()) != [get_mapper(model).local_table]:
-        return options.condition  # An outer join may add NULLs.
-    attributes = keyset.list_attributes(options.ordering)
-    targets = {name: _resolve(model, name, names) for name in attributes}
-    return options.build_condition(
-        never_none=[
-            name for name, each in targets.items() if not each.keys and not each.column.nullable
-        ]
-    )
+        return ()  # An outer join may add NULLs.
+    return [name for name, each in order.items() if not each.keys and not each.column.nullable]
 
 
-def _resolve_ordered(model: type[Any], name: str, names: Names | None) -> Target:
-    target = _resolve(model, name.removeprefix("-"), names)
-    kind = target.type.kind
-    selection.ensure_ordered(name, kind, is_single=kind is not Kind.ARRAY)
-    return target
-
-
-def _direct(column: Expression, kind: Kind, name: str) -> Expression:
+def _direct(column: Expression, kind: Kind, name: str, *, may_be_null: bool) -> Expression:
     is_text = kind is Kind.TEXT
     value = collate_text(column, is_ordered=True) if is_text else ensure_faithful(column)
+    is_descending = name.startswith("-")
+    directed = value.desc() if is_descending else value.asc()
+    if not may_be_null:  # SQLite would not read the order from an index.
+        return directed
     # None comes after every value.
-    return value.desc().nulls_first() if name.startswith("-") else value.asc().nulls_last()
+    return directed.nulls_first() if is_descending else directed.nulls_last()
 
 
 def _select(model: type[Any], name: str, names: Names | None) -> Expression:
