@@ -131,6 +131,13 @@ bench-peers: $(UV) ## Compare hot paths with other libraries, in a separate envi
 	@$(UV) pip install --quiet --python .venvs/peers mediatr 'eventsourcing[postgres]' pgqueuer advanced-alchemy
 	$(RUN) python -m tests.benchmarks.peers $(ARGS)
 
+.PHONY: bench-service
+bench-service: export UV_PROJECT_ENVIRONMENT = .venvs/service
+bench-service: $(UV) ## Load the FastAPI example and the same service written by hand.
+	@$(UV) sync --frozen --quiet --inexact
+	@$(UV) pip install --quiet --python .venvs/service uvicorn
+	PYTHONPATH=docs/examples $(RUN) python -m tests.benchmarks.load
+
 .PHONY: soak
 soak: export CQRS_DDD_TEST_FORM = soak
 soak: install ## Run the long fault tests and print figures: make soak ARGS="kill postgresql"

@@ -38,7 +38,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with system.app:
+        async with system.app.open(services=settings.services):
             yield
 
     app = FastAPI(title="Orders", lifespan=lifespan, responses=problems.RESPONSES)

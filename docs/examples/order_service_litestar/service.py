@@ -37,7 +37,7 @@ def create_app(settings: Settings) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        async with system.app:
+        async with system.app.open(services=settings.services):
             yield
 
     return Litestar(

@@ -44,6 +44,7 @@ environment:
                 events: store only its events, by default in the file NAME.events.db
   BUSY_SECONDS  seconds to wait for another writer on SQLite (default: 5)
   LEASE_SECONDS seconds until another run can take over the messages of a killed run (default: 8)
+  SERVICES      false: a web process leaves the relay and the worker to another process
 
 exit codes:
   0    imported; rejected lines are counted and written to a file

@@ -71,6 +71,14 @@ def create_system(settings: Settings, *, read_only: bool = False) -> System:
     return System(app, relay, projections)
 
 
+def create_application() -> Application:
+    """Create the application for ``python -m cqrs_ddd_core.application``, which runs its services.
+
+    Raises ``ConfigError`` for an invalid environment variable.
+    """
+    return create_system(Settings.from_env()).app
+
+
 def _create_backend(settings: Settings, *, read_only: bool) -> IBackend:
     if settings.backend == "memory":
         return InMemoryBackend()

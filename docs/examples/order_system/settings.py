@@ -28,6 +28,8 @@ class Settings(EnvConfig):
     """Time that a writer waits for another writer on SQLite."""
     lease_seconds: Seconds = 8.0
     """Time until another run can take over the messages and events of a killed run."""
+    services: bool = True
+    """False to leave the relay and the worker of a web process to another process."""
 
     @classmethod
     def for_file(cls, path: Path) -> Settings:
