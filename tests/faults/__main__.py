@@ -166,6 +166,7 @@ async def parity(place: Place, seed: int) -> tuple[str, int]:
             seeds = range(first, min(first + SEEDS_A_LINE, seed + sizes.PARITY_SEEDS))
             part = await compare_with_memory(engine, seeds, specifications=100, pages=10)
             found.compared += part.compared
+            found.rows += part.rows
             found.differences += part.differences
             print(f"    {found}", flush=True)
     return "\n    ".join([str(found), *found.differences[:20]]), len(found.differences)
