@@ -47,6 +47,7 @@ from cqrs_ddd_persistence_sqlalchemy.repository.model_mixins import VersionMixin
 from cqrs_ddd_persistence_sqlalchemy.repository.repository import SQLAlchemyRepository
 from cqrs_ddd_persistence_sqlalchemy.schema.column_types import ExactDecimal, Json
 from cqrs_ddd_specifications import AttributeSpecification
+from cqrs_ddd_specifications.exceptions import SpecificationError
 from tests.persistence_sqlalchemy.conftest import SessionFactory
 
 
@@ -427,6 +428,9 @@ class Stop(ValueObject):
 class Tour(AggregateRoot[str]):
     stop: Stop
     stops: tuple[Stop, ...] = ()
+    keys: dict[str, UUID] = Field(default_factory=dict)
+    groups: dict[str, dict[str, list[UUID] | None]] = Field(default_factory=dict)
+    by_name: dict[str, Stop] = Field(default_factory=dict)
 
 
 class TourModel(VersionMixin, declarative_base()):  # type: ignore[misc]
@@ -434,6 +438,9 @@ class TourModel(VersionMixin, declarative_base()):  # type: ignore[misc]
     id: Mapped[str] = mapped_column(Text, primary_key=True)
     stop: Mapped[Any] = mapped_column(Json)
     stops: Mapped[Any] = mapped_column(Json)
+    keys: Mapped[Any] = mapped_column(Json)
+    groups: Mapped[Any] = mapped_column(Json)
+    by_name: Mapped[Any] = mapped_column(Json)
 
 
 async def test_value_inside_a_json_column_is_found_in_every_spelling(
@@ -446,7 +453,8 @@ async def test_value_inside_a_json_column_is_found_in_every_spelling(
         await connection.run_sync(TourModel.metadata.create_all)
     for each in (tours, fake):
         stop = Stop(key=one, others=(two,))
-        await each.add(Tour(id="t-1", stop=stop, stops=(Stop(key=two),)))
+        more: Any = {"keys": {"home": one}, "groups": {"a": {"b": [two]}}, "by_name": {"x": stop}}
+        await each.add(Tour(id="t-1", stop=stop, stops=(Stop(key=two),), **more))
         await each.add(Tour(id="t-2", stop=Stop(key=two)))
 
     async def find(path: str, operator: str, value: object) -> list[list[str]]:
@@ -458,8 +466,17 @@ async def test_value_inside_a_json_column_is_found_in_every_spelling(
     for spelling in (one, str(one), str(one).upper(), one.hex):
         assert await find("stop.key", "=", spelling) == [["t-1"]] * 2
         assert await find("stop.key", "in", [spelling]) == [["t-1"]] * 2
+        assert await find("keys.home", "=", spelling) == [["t-1"]] * 2
+        assert await find("keys.home", "!=", spelling) == [["t-2"]] * 2
+        assert await find("keys.home", "in", [spelling, None]) == [["t-1", "t-2"]] * 2
+        assert await find("keys.home", "between", [spelling, spelling]) == [["t-1"]] * 2
+        assert await find("by_name.x.key", "=", spelling) == [["t-1"]] * 2
     assert await find("stop.others", "contains_any", [two.hex]) == [["t-1"]] * 2
     assert await find("stops.key", "=", two.hex) == [["t-1"]] * 2
+    assert await find("groups.a.b", "contains_any", [two.hex]) == [["t-1"]] * 2
+    assert await find("groups.a.b", "contains_all", [str(two).upper()]) == [["t-1"]] * 2
+    with pytest.raises(SpecificationError, match="keys.home is JSON and cannot be compared"):
+        await find("keys.home", "=", "not an id")
     assert await find("stop.colour", "=", "red") == [["t-1", "t-2"]] * 2
     async with engine.begin() as connection:
         await connection.run_sync(TourModel.metadata.drop_all)

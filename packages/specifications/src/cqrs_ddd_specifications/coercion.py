@@ -98,7 +98,7 @@ def coerce(operator: Operator, value: Any, field_type: FieldType, attribute: str
     if operator.takes is Takes.RANGE:
         return tuple(_coerce_one(LE, each, field_type, attribute) for each in value)
     if operator in (CONTAINS_ANY, CONTAINS_ALL):
-        item = field_type.item or field_type
+        item = field_type.item if kind is Kind.ARRAY and field_type.item else field_type
         return tuple(_coerce_element(each, item, attribute) for each in value)
     if operator.takes is Takes.LIST:
         return tuple(_coerce_one(EQ, each, field_type, attribute) for each in value)
@@ -249,8 +249,12 @@ def _to_array(value: object, field_type: FieldType) -> list[object]:
     return [None if each is None else convert(each, item) for each in value]
 
 
-def _to_json(value: object, _: FieldType) -> object:
-    return to_document(value, "a JSON field")
+def _to_json(value: object, field_type: FieldType) -> object:
+    document = to_document(value, "a JSON field")
+    item = field_type.item
+    if item is None or isinstance(document, (list, dict)):
+        return document
+    return to_document(_CONVERTERS[item.kind](value, item), "a JSON field")
 
 
 def _to_undeclared(value: object, field_type: FieldType) -> object:

@@ -47,7 +47,8 @@ class FieldType:
     Args:
         kind: the kind of the values.
         enum: the class of an enum field.
-        item: the type of the elements of an array.
+        item: the type of the elements of an array; for JSON, the type whose values are texts there
+            and have several spellings, such as UUID.
     """
 
     kind: Kind
@@ -172,12 +173,27 @@ def path_of(owner: type, attribute: str) -> Path:
         if _fields_of(here) is not None:
             steps.append(Step(name, is_many=item is not None))
         elif name in fields and type_of(annotation).kind is Kind.JSON:
-            return Path((*steps, Step(name)), keys, JSON)
+            return Path((*steps, Step(name)), keys, _find_json_type(annotation, keys))
         else:
             raise UnknownFieldError(
                 attribute, [".".join((*names[:index], each)) for each in fields]
             )
     raise AssertionError("a path has at least one name")
+
+
+def _find_json_type(annotation: object, keys: Sequence[str]) -> FieldType:
+    """Return the type of the values under the keys of a dict, or of fields of its values."""
+    for key in keys:
+        annotation = _unwrap(annotation)
+        arguments = typing.get_args(annotation)
+        origin = typing.get_origin(annotation)
+        if isinstance(origin, type) and issubclass(origin, Mapping) and len(arguments) == 2:
+            annotation = arguments[1]
+        else:
+            annotation = (_fields_of(annotation) or {}).get(key, typing.Any)
+    found = type_of(annotation)
+    value = found.item or found
+    return FieldType(Kind.JSON, item=value) if value.kind is Kind.UUID else JSON
 
 
 @lru_cache(maxsize=1024)

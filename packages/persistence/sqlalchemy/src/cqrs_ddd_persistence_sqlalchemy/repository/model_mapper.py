@@ -341,7 +341,9 @@ def _encode_operand(
         field = (field.parts if isinstance(field, PartsField) else fields).get(name)
         if isinstance(field, ColumnField):
             break
-    if field_type.kind is field_types.Kind.JSON or not isinstance(field, ColumnField):
+    if field_type.kind is field_types.Kind.JSON:
+        return value if field_type.item is None else given
+    if not isinstance(field, ColumnField):
         return value
     encode = json_values.to_field_json if field.is_json else field.encode
     if encode is None or (field_type.kind is field_types.Kind.ARRAY and not field.is_json):
