@@ -17,8 +17,10 @@ _HEAD = (
 
 def render_page(page: str) -> str:
     """Return the page with the table of the present cases."""
-    cases = {(case.field, case.column): case for case in CASES}
-    rows = [_render_row(case) for case in cases.values()]
+    cases: dict[tuple[str, str], Case] = {}
+    for case in CASES:
+        cases.setdefault((case.field, case.column), case)
+    rows = map(_render_row, cases.values())
     return replace_table(page, PAGE, START, f"\n{_HEAD}{''.join(rows)}\n")
 
 

@@ -75,6 +75,31 @@ class Cents(sa.TypeDecorator[Decimal]):
         return None if value is None else Decimal(value) / 100
 
 
+class Address(sa.TypeDecorator[IPv4Address]):
+    """Type over a type that the toolkit does not know."""
+
+    impl = postgresql.INET
+    cache_ok = True
+
+    def process_bind_param(self, value: IPv4Address | None, dialect: sa.Dialect) -> str | None:
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> IPv4Address | None:
+        return None if value is None else IPv4Address(str(value))
+
+
+class Labels(sa.TypeDecorator[frozenset[str]]):
+    """Type that stores a set as a list."""
+
+    impl = postgresql.ARRAY(sa.String(3))
+    cache_ok = True
+
+    def process_bind_param(
+        self, value: frozenset[str] | None, dialect: sa.Dialect
+    ) -> list[str] | None:
+        return None if value is None else sorted(value)
+
+
 @dataclass(frozen=True)
 class Case:
     """Column type for a kind of field.
@@ -474,6 +499,24 @@ CASES: Sequence[Case] = (
         kept=[Decimal("1.10"), Decimal("-0.01")],
         rejected=[Decimal("0.005"), Decimal(2**63)],
         limits="values that its methods, or its column type, do not return equal",
+    ),
+    _case(
+        "each",
+        "TypeDecorator",
+        IPv4Address,
+        Address(),
+        kept=[IPv4Address("10.0.0.1")],
+        absent_on=POSTGRES_ONLY,
+    ),
+    _case(
+        "each",
+        "TypeDecorator",
+        frozenset[str],
+        Labels(),
+        kept=[frozenset({"a", "b"})],
+        rejected=[frozenset({"a   "})],
+        limits="values that its methods, or its column type, do not return equal",
+        absent_on=POSTGRES_ONLY,
     ),
     _case(
         "each",

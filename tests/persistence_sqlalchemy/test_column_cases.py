@@ -16,6 +16,7 @@ from cqrs_ddd_core.primitives.exceptions import CQRSDDDError
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork
 from cqrs_ddd_persistence_sqlalchemy.repository.model_mapper import ModelMapper
 from cqrs_ddd_persistence_sqlalchemy.repository.repository import SQLAlchemyRepository
+from cqrs_ddd_persistence_sqlalchemy.repository.value_checks import RowChecks
 from cqrs_ddd_persistence_sqlalchemy.schema.column_types import ExactDecimal, UtcDateTime
 from tests.persistence_sqlalchemy.column_cases import (
     CASES,
@@ -68,9 +69,7 @@ async def _find_faults(things: Repository, case: Case, factory: SessionFactory) 
     return faults
 
 
-async def test_boundary_values_of_each_column_type_come_back_equal_or_are_rejected(
-    engine: AsyncEngine, session_factory: SessionFactory
-) -> None:
+async def _find_all_faults(engine: AsyncEngine, factory: SessionFactory) -> list[str]:
     base: Any = declarative_base()
     cases = [
         (case, make_entity(case.annotation), make_model(case.type, number, base))
@@ -79,18 +78,35 @@ async def test_boundary_values_of_each_column_type_come_back_equal_or_are_reject
     async with engine.begin() as connection:
         await connection.run_sync(base.metadata.create_all)
     try:
-        faults = [
+        return [
             fault
             for case, entity, model in cases
-            for fault in await _find_faults(
-                Repository(entity, model, session_factory), case, session_factory
-            )
+            for fault in await _find_faults(Repository(entity, model, factory), case, factory)
         ]
     finally:
         async with engine.begin() as connection:
             await connection.run_sync(base.metadata.drop_all)
 
+
+async def test_boundary_values_of_each_column_type_come_back_equal_or_are_rejected(
+    engine: AsyncEngine, session_factory: SessionFactory
+) -> None:
+    faults = await _find_all_faults(engine, session_factory)
+
     assert not faults, "\n".join(faults)
+
+
+async def test_boundary_values_show_a_repository_that_checks_no_value(
+    engine: AsyncEngine, session_factory: SessionFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RowChecks, "ensure_kept", lambda *given: None)
+
+    faults = "\n".join(await _find_all_faults(engine, session_factory))
+
+    everywhere = ["Decimal in Numeric(p, s)", "date in Date", "each in TypeDecorator"]
+    on_postgres = ["str in String(n)", "str in CHAR(n)"]
+    expected = everywhere + (on_postgres if engine.dialect.name == "postgresql" else [])
+    assert [column for column in expected if column not in faults] == []
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if set(case.lossy_on) == set(DIALECTS)])

@@ -55,7 +55,7 @@ async def readings(engine: AsyncEngine, session_factory: SessionFactory) -> Asyn
     found = Readings(Reading, ReadingModel, session_factory)
     await found.add_many([_make_reading(number) for number in range(1, ROWS)])
     async with engine.begin() as connection:
-        await connection.execute(sa.text("ANALYZE"))
+        await connection.execute(sa.text("ANALYZE page_readings"))
     yield found
     async with engine.begin() as connection:
         await connection.run_sync(ReadingModel.metadata.drop_all)
@@ -86,21 +86,21 @@ def _begins_in_index(plan: str, column: str) -> bool:
     return on_postgres in plan or on_sqlite in plan
 
 
-@pytest.mark.parametrize("ordering", [("at",), ("-at",), ("at", "-id"), ("-at", "-id")])
 async def test_deep_page_in_an_order_without_null_begins_in_an_index(
-    readings: Readings, engine: AsyncEngine, ordering: tuple[str, ...]
+    readings: Readings, engine: AsyncEngine
 ) -> None:
-    assert _begins_in_index(await _explain_deep_page(readings, engine, *ordering), "at")
+    for ordering in (("at",), ("-at",), ("at", "-id"), ("-at", "-id")):
+        assert _begins_in_index(await _explain_deep_page(readings, engine, *ordering), "at")
 
 
-@pytest.mark.parametrize("ordering", [("at", "id"), ("-at", "-id")])
 async def test_deep_page_in_the_order_of_an_index_is_not_sorted(
-    readings: Readings, engine: AsyncEngine, ordering: tuple[str, ...]
+    readings: Readings, engine: AsyncEngine
 ) -> None:
-    plan = await _explain_deep_page(readings, engine, *ordering)
+    for ordering in (("at", "id"), ("-at", "-id")):
+        plan = await _explain_deep_page(readings, engine, *ordering)
 
-    assert "Sort" not in plan
-    assert "B-TREE" not in plan
+        assert "Sort" not in plan
+        assert "B-TREE" not in plan
 
 
 async def test_deep_page_in_descending_order_with_null_begins_in_an_index(

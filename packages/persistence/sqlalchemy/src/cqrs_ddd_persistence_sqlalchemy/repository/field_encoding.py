@@ -76,9 +76,7 @@ def choose_encoding(name: str, field: FieldInfo, column: sa.Column[Any]) -> Enco
         return inner._replace(encode=_encode_root(inner.encode))
     if isinstance(stored, sa.ARRAY):
         return _choose_array(name, field, kinds, stored)
-    if isinstance(stored, lossy_columns.CustomType) and not isinstance(
-        stored, lossy_columns.IntervalType
-    ):
+    if lossy_columns.is_custom(stored):
         reads_infinity = isinstance(stored, UtcDateTime) and datetime in kinds
         return Encoding(decode=_ensure_finite if reads_infinity else None)
     losses = _ensure_kept(kinds, stored)

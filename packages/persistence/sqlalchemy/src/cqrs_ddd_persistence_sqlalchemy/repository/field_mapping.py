@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pydantic
@@ -84,15 +85,18 @@ class ColumnField:
 
     def build_check(self, dialect: str) -> Check | None:
         """Return a check of column values, or None if the column keeps each value."""
-        adapter = pydantic.TypeAdapter[Any](self.annotation)
-        encode, decode = self.encoding.encode, self.encoding.decode
+        return value_checks.build_check(self.column.type, dialect, self._restore)
 
-        def restore(value: Any) -> Any:
-            read = value if value is None or decode is None else decode(value)
-            read = adapter.validate_python(read, strict=False)
-            return read if read is None or encode is None else encode(read)
+    def _restore(self, value: Any) -> Any:
+        """Return the column value of the field value that a value is read as."""
+        encode, decode, _ = self.encoding
+        read = value if value is None or decode is None else decode(value)
+        read = self._adapter.validate_python(read, strict=False)
+        return read if read is None or encode is None else encode(read)
 
-        return value_checks.build_check(self.column.type, dialect, restore)
+    @cached_property
+    def _adapter(self) -> pydantic.TypeAdapter[Any]:
+        return pydantic.TypeAdapter[Any](self.annotation)
 
 
 @dataclass(frozen=True)

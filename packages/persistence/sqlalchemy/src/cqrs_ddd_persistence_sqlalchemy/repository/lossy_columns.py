@@ -25,8 +25,7 @@ DIALECTS: Mapping[str, sa.Dialect] = MappingProxyType(
 )
 IntervalType = (sa.Interval, postgresql.INTERVAL)
 """Types of durations; the first is a decorator of SQLAlchemy's own."""
-CustomType = (sa.TypeDecorator, sa.types.UserDefinedType)
-"""Types that convert values by code of the application."""
+_CUSTOM = (sa.TypeDecorator, sa.types.UserDefinedType)
 
 _VALUE_TYPES: Mapping[object, type] = {
     pydantic.AwareDatetime: datetime,
@@ -142,11 +141,14 @@ def find_losses(kinds: Iterable[type], stored: ColumnType) -> Mapping[str, str]:
     return found
 
 
+def is_custom(stored: ColumnType) -> bool:
+    """Return whether code of the application converts the values."""
+    return isinstance(stored, _CUSTOM) and not isinstance(stored, IntervalType)
+
+
 def find_loss(kind: type, stored: ColumnType, dialect: str) -> str | None:
     """Return the loss if the column stores values of the class, or None if it keeps them."""
-    if isinstance(stored, sa.JSON) or (
-        isinstance(stored, CustomType) and not isinstance(stored, IntervalType)
-    ):
+    if isinstance(stored, (sa.JSON, sa.ARRAY)) or is_custom(stored):
         return None
     if isinstance(stored, sa.Enum):
         return _find_enum_loss(kind, stored)

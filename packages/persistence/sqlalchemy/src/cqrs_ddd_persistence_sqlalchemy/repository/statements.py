@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +13,7 @@ from ..specifications.comparison import ListAsJson
 from ..specifications.dialects import Expression, Predicate
 from .field_mapping import build_checks
 from .model_mapper import ModelMapper
+from .value_checks import RowChecks
 
 Scope = Sequence[Predicate]
 """Conditions that limit every statement of a repository."""
@@ -31,6 +33,8 @@ class RepositoryStatements:
     """
 
     def __init__(self, mapper: ModelMapper[Any], is_postgres: bool) -> None:
+        self._mapper = mapper
+        self._dialect = "postgresql" if is_postgres else "sqlite"
         table = mapper.table
         key = self.key = mapper.key
         version = self.version = mapper.columns[-1]
@@ -49,9 +53,16 @@ class RepositoryStatements:
             sa.func.coalesce(version, 0) == sa.bindparam(KNOWN_VERSION, type_=version.type),
         )
         self.delete = sa.delete(table).where(self.is_known_id)
-        dialect = "postgresql" if is_postgres else "sqlite"
-        self.checks = build_checks(mapper.fields.values(), mapper.renamed, dialect)
-        self.part_checks = [relation.build_checks(dialect) for relation in mapper.relations]
+
+    @cached_property
+    def checks(self) -> RowChecks:
+        """Checks of the rows of aggregates."""
+        return build_checks(self._mapper.fields.values(), self._mapper.renamed, self._dialect)
+
+    @cached_property
+    def part_checks(self) -> list[RowChecks]:
+        """Checks of the rows of each relation."""
+        return [relation.build_checks(self._dialect) for relation in self._mapper.relations]
 
 
 def in_values(key: Expression, is_postgres: bool) -> Predicate:

@@ -319,6 +319,8 @@ def _check_custom(stored: sa.TypeDecorator[Any], dialect: str, restore: Restore)
 
     def find_inner_loss(written: object) -> str | None:
         kept = lossy_columns.resolve(inner, dialect)
+        if not lossy_columns.find_native_types(kept) and check_inner is None:
+            return None  # The application decides about a type that is unknown here.
         loss = lossy_columns.find_loss(type(written), kept, dialect)
         return check_inner(written) if loss is None and check_inner is not None else loss
 
