@@ -581,6 +581,7 @@ KINDS: Sequence[Any] = (
     list[datetime],
     list[Any],
     set[Decimal],
+    Sequence[int],
     tuple[Colour, ...],
     tuple[int, str],
     dict[str, Any],

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -40,7 +39,6 @@ Convert = Callable[[Any], Any]
 _NOT_AS_TEXT = (Decimal, date, time, timedelta, int, float)
 """Types with values that sort in another order as text."""
 _read_uuid = pydantic.TypeAdapter(UUID).validator.validate_python
-_LISTS = (list, tuple, set, frozenset, deque)
 
 
 class Encoding(NamedTuple):
@@ -205,8 +203,11 @@ def _list_stored_kinds(kinds: Collection[type]) -> Iterator[type]:
 
 
 def _is_composite(kind: type) -> bool:
-    parts = (BaseModel, Mapping, list, tuple, set, frozenset)
-    return issubclass(kind, parts) or is_dataclass(kind)
+    return issubclass(kind, (BaseModel, Mapping)) or is_dataclass(kind) or _is_list(kind)
+
+
+def _is_list(kind: type) -> bool:
+    return issubclass(kind, (Sequence, Set)) and not issubclass(kind, (str, bytes, bytearray))
 
 
 def _encode_root(encode: Convert | None) -> Convert:
@@ -260,7 +261,7 @@ def _choose_array(
     name: str, field: FieldInfo, kinds: Collection[type], stored: sa.ARRAY[Any]
 ) -> Encoding:
     names = ", ".join(sorted(kind.__name__ for kind in kinds))
-    if not kinds or not all(issubclass(kind, _LISTS) for kind in kinds):
+    if not kinds or not all(map(_is_list, kinds)):
         raise ConfigError(f"{stored!r} stores a list and not {names}; use Json")
     if _is_text(stored.item_type):
         return _choose_json(name, field)
@@ -273,5 +274,4 @@ def _choose_array(
 def _list_item_kinds(annotation: object) -> Iterator[type]:
     for part in get_args(_unwrap(annotation)):
         for kind in list_kinds(part):
-            is_list = issubclass(kind, _LISTS)
-            yield from _list_item_kinds(part) if is_list else (kind,)
+            yield from _list_item_kinds(part) if _is_list(kind) else (kind,)

@@ -137,7 +137,8 @@ def _check_float(value: object) -> str | None:
         return _expect("float", value)
     if not isfinite(value):
         return "holds no NaN, which SQLite changes to NULL, and no infinity"
-    return None if isinstance(value, float) or abs(value) <= _LONGEST_EXACT_FLOAT else "rounds it"
+    is_exact = isinstance(value, float) or abs(value) <= _LONGEST_EXACT_FLOAT
+    return None if is_exact else "rounds an integer of more than 53 bits"
 
 
 def _check_decimal(precision: int | None, scale: int | None, restore: Restore) -> Check:
@@ -145,7 +146,7 @@ def _check_decimal(precision: int | None, scale: int | None, restore: Restore) -
     digits = _MOST_PRECISION + _MOST_SCALE if precision is None else precision
     unit = Decimal(1).scaleb(-places)
     context = Context(prec=max(digits, 1), traps=[Inexact, InvalidOperation])
-    problem = f"holds {digits} digits, {places} of them after the point; round it before"
+    problem = f"holds at most {digits} digits, {places} of them after the point; round it before"
 
     def check(value: object) -> str | None:
         if not isinstance(value, (Decimal, int, float)):
@@ -221,11 +222,15 @@ def _check_duration(value: object) -> str | None:
 
 
 def _check_text(length: int | None) -> Check:
+    problem = f"holds at most {length} characters"
+
     def check(value: object) -> str | None:
         if not isinstance(value, str):
             return _expect("str", value)
         # PostgreSQL cuts off blanks beyond the length without an error.
-        return None if length is None or len(value) <= length else f"holds {length} characters"
+        return (
+            None if length is None or len(value) <= length else f"holds at most {length} characters"
+        )
 
     return check
 
