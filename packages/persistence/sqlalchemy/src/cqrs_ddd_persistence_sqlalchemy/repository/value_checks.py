@@ -228,9 +228,7 @@ def _check_text(length: int | None) -> Check:
         if not isinstance(value, str):
             return _expect("str", value)
         # PostgreSQL cuts off blanks beyond the length without an error.
-        return (
-            None if length is None or len(value) <= length else f"holds at most {length} characters"
-        )
+        return None if length is None or len(value) <= length else problem
 
     return check
 
