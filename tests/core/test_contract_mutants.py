@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import sys
 from collections import deque
 from collections.abc import (
     AsyncIterator,
@@ -17,7 +18,7 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import repeat
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -546,7 +547,7 @@ class HandsOutItsOutcomes(InMemoryInbox):
         self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
     ) -> InboxEntry | None:
         known = await super().register(consumer, message_id, fingerprint, uow)
-        return known and self._entries["", consumer, message_id]
+        return known and self._rows["", consumer, message_id][0]
 
 
 def _read_as_doubles(value: Any) -> Any:
@@ -668,6 +669,20 @@ class PurgesEverything(InMemoryOutboxStorage):
     async def purge(self, published_before: datetime, *, limit: int = 1000) -> int:
         await self.mark_published([message_id for _, message_id in self._waiting])
         return await super().purge(published_before, limit=limit)
+
+
+class PurgesHandledMessages(InMemoryInbox):
+    """Wrong variant: a purge deletes messages that a sender may still repeat."""
+
+    async def purge(self, registered_before: datetime, *, limit: int = 1000) -> int:
+        return await super().purge(registered_before + timedelta(days=1), limit=limit)
+
+
+class PurgesInOneBatch(InMemoryInbox):
+    """Wrong variant: ignores the limit of a batch."""
+
+    async def purge(self, registered_before: datetime, *, limit: int = 1000) -> int:
+        return await super().purge(registered_before, limit=sys.maxsize)
 
 
 class FillsAnyway(InMemoryCacheService):
@@ -994,6 +1009,11 @@ MUTANTS: Collection[Breaks] = (
     Breaks(
         PurgesEverything, OUTBOX.test_outbox_purge_deletes_only_messages_published_before_a_time
     ),
+    Breaks(
+        PurgesHandledMessages,
+        INBOX.test_inbox_purge_deletes_only_messages_registered_before_a_time,
+    ),
+    Breaks(PurgesInOneBatch, INBOX.test_inbox_purge_deletes_only_messages_registered_before_a_time),
     Breaks(FillsAnyway, CACHE.test_cache_drops_a_fill_that_raced_a_write_or_an_invalidation),
     Breaks(GrantsEveryLease, CACHE.test_cache_grants_one_fill_lease_per_key_at_a_time),
     Breaks(NeverExpiresValues, CACHE.test_cached_value_expires_after_its_ttl),

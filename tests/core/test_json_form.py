@@ -435,7 +435,7 @@ async def test_repetition_of_a_command_that_keeps_no_result_says_that_it_was_han
         await mediator.send(command)
 
     assert caught.value.command_id == "l-1"
-    assert [entry.outcome for entry in inbox._entries.values()] == [None]
+    assert [entry.outcome for entry, _ in inbox._rows.values()] == [None]
 
 
 async def _fingerprint(**fields: Any) -> str:

@@ -4,6 +4,7 @@ from ..primitives.background_service import BackgroundService, ServiceState, Ser
 from .application import Application
 from .health import Health
 from .middlewares import sort_middlewares, standard_middlewares
+from .retention import Retention
 from .services import IInlineService, ILag, IPositionWaiter, IService
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "ILag",
     "IPositionWaiter",
     "IService",
+    "Retention",
     "ServiceState",
     "ServiceStatus",
     "sort_middlewares",

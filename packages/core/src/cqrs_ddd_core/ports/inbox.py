@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
 from ..primitives.exceptions import DuplicateCommandError
@@ -45,10 +46,11 @@ class InboxEntry:
 class IInbox(Protocol):
     """Record of handled messages, written in the transaction of their effects.
 
-    The same message id of two tenants is two messages.
+    The same message id of two tenants is two messages. Inside ``system_tenant``, ``purge`` covers
+    all tenants and the other methods raise an error.
 
     Raises:
-        InvalidOperationError: the call is inside ``system_tenant``.
+        InvalidOperationError: a message is registered inside ``system_tenant``.
     """
 
     @abstractmethod
@@ -77,6 +79,15 @@ class IInbox(Protocol):
         Raises:
             InboxError: the message is not recorded.
             SerializationError: the outcome cannot be written as JSON.
+        """
+        ...
+
+    @abstractmethod
+    async def purge(self, registered_before: datetime, *, limit: int = 1000) -> int:
+        """Delete at most ``limit`` messages that were registered before a time; return how many.
+
+        A deleted message counts as new if it is delivered again, so keep messages for longer than
+        any sender repeats them.
         """
         ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from itertools import count
 
 from ...ports import IInbox, InboxEntry, UnitOfWork
@@ -162,6 +163,60 @@ class InboxContract(InboxTenancyContract):
         await inbox.register("billing", message_id, "print")
         with raises(SerializationError):
             await inbox.store_outcome("billing", message_id, object())
+
+    async def test_inbox_purge_deletes_only_messages_registered_before_a_time(
+        self, inbox: IInbox
+    ) -> None:
+        ids = [_id() for _ in range(3)]
+        for message_id in ids[:2]:
+            await inbox.register("billing", message_id, "print")
+            await inbox.store_outcome("billing", message_id, "done")
+        now = datetime.now(timezone.utc)
+
+        assert await inbox.purge(now - timedelta(hours=1)) == 0
+        for message_id in ids[:2]:
+            known = await inbox.register("billing", message_id, "print")
+            assert known is not None
+            assert known.outcome == "done"
+
+        assert await inbox.purge(now + timedelta(hours=1), limit=1) == 1
+        assert await inbox.purge(now + timedelta(hours=1)) == 1
+        assert await inbox.purge(now + timedelta(hours=1)) == 0
+        for message_id in ids:
+            assert await inbox.register("billing", message_id, "print") is None
+
+    async def test_inbox_purge_keeps_a_message_of_an_open_transaction(
+        self, inbox: IInbox, new_uow: NewUnitOfWork
+    ) -> None:
+        message_id = _id()
+        async with new_uow() as uow:
+            await inbox.register("billing", message_id, "print", uow)
+            await inbox.store_outcome("billing", message_id, "done", uow)
+            purging = asyncio.ensure_future(
+                inbox.purge(datetime.now(timezone.utc) - timedelta(hours=1))
+            )
+            await asyncio.wait({purging}, timeout=0.01)
+
+        assert await purging == 0
+        assert await inbox.register("billing", message_id, "print") is not None
+
+    async def test_purge_of_the_inbox_and_redeliveries_run_at_the_same_time(
+        self, inbox: IInbox, new_uow: NewUnitOfWork
+    ) -> None:
+        message_id = _id()
+        await inbox.register("billing", message_id, "print")
+
+        async def redeliver() -> None:
+            for _ in range(10):
+                async with new_uow() as uow:
+                    if await inbox.register("billing", message_id, "print", uow) is None:
+                        await inbox.store_outcome("billing", message_id, "done", uow)
+
+        async def purge() -> None:
+            for _ in range(10):
+                await inbox.purge(datetime.now(timezone.utc) + timedelta(hours=1))
+
+        await asyncio.gather(redeliver(), redeliver(), purge(), purge())
 
 
 async def _register_during_open_transaction(

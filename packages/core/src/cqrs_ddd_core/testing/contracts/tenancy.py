@@ -301,7 +301,25 @@ class InboxTenancyContract:
             assert known is not None
             assert known.outcome == each
 
-    async def test_inbox_is_not_used_inside_the_system_scope(self, inbox: IInbox) -> None:
+    async def test_purge_of_the_inbox_covers_one_tenant_or_all_inside_the_system_scope(
+        self, inbox: IInbox
+    ) -> None:
+        message_id = uuid4_text()
+        with system_tenant():
+            await inbox.purge(FAR_AHEAD)
+        for each in (*TENANTS, None):
+            with tenant(each):
+                await inbox.register("billing", message_id, "print")
+
+        with tenant("north"):
+            assert await inbox.purge(FAR_AHEAD) == 1
+            assert await inbox.purge(FAR_AHEAD) == 0
+        with tenant("south"):
+            assert await inbox.register("billing", message_id, "print") is not None
+        with system_tenant():
+            assert await inbox.purge(FAR_AHEAD) == 2
+
+    async def test_messages_are_not_registered_inside_the_system_scope(self, inbox: IInbox) -> None:
         with system_tenant():
             await assert_rejected(
                 lambda: inbox.register("billing", uuid4_text(), "print"),

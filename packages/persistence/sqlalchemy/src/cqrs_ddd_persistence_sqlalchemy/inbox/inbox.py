@@ -11,11 +11,12 @@ from pydantic_core import from_json
 
 from cqrs_ddd_core import IInbox, InboxEntry, InboxError, UnitOfWork
 from cqrs_ddd_core.spi.json_fidelity import encode_json
-from cqrs_ddd_core.spi.tenancy import get_row_tenant
+from cqrs_ddd_core.spi.tenancy import get_row_tenant, get_visible_tenant
 
 from ..engine import Connections, SessionFactory, driver, fetch, is_postgres
 from ..schema.column_types import iso_utc
 from ..schema.tables import TABLES, Tables
+from ..schema.tenants import delete_old
 
 
 class SQLAlchemyInbox(IInbox):
@@ -61,10 +62,14 @@ class SQLAlchemyInbox(IInbox):
             sql = inbox_statements(self._tables, is_postgres(connection))
             at = now if is_postgres(connection) else iso_utc(now)
             place = (tenant_id, consumer, message_id)
-            if await fetch(connection, sql.register, *place, fingerprint, at):
-                return None
-            # A new statement, which sees the row that another transaction has just committed.
-            ((known, outcome),) = await fetch(connection, sql.known, *place)
+            while True:
+                if await fetch(connection, sql.register, *place, fingerprint, at):
+                    return None
+                # A new statement, which sees the row that another transaction has just committed.
+                # Without a row, a purge has deleted it in between.
+                if rows := await fetch(connection, sql.known, *place):
+                    break
+            ((known, outcome),) = rows
         entry = replace(
             entry, fingerprint=known, outcome=None if outcome is None else from_json(outcome)
         )
@@ -92,6 +97,21 @@ class SQLAlchemyInbox(IInbox):
             value = None if outcome is None else stored
             if not await fetch(connection, sql.store_outcome, value, *place):
                 raise InboxError.not_registered(consumer, message_id)
+
+    async def purge(self, registered_before: datetime, *, limit: int = 1000) -> int:
+        """Delete at most ``limit`` messages registered earlier, the oldest first.
+
+        Return their number. Rows that another transaction has locked are skipped.
+        """
+        statement = delete_old(
+            self._tables.inbox.c.registered_at,
+            registered_before,
+            tenant_id=get_visible_tenant(),
+            limit=limit,
+        )
+        async with self._connections.new_transaction("purge the inbox") as new:
+            connection = await new.connection()
+            return len((await connection.execute(statement)).all())
 
 
 class InboxStatements:

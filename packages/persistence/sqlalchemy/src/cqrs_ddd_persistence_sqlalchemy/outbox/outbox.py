@@ -15,7 +15,7 @@ from cqrs_ddd_core.spi.checks import ensure_usable_claim
 
 from ..engine import AsyncConnection, Connections, SessionFactory, SQLAlchemyTransaction, driver
 from ..schema.tables import TABLES, Tables
-from ..schema.tenants import is_visible
+from ..schema.tenants import delete_old, is_visible
 from . import claims, message_rows, statements
 
 _ROWS_A_STATEMENT = 80
@@ -262,22 +262,19 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             await connection.execute(sa.delete(self._outbox).where(is_message))
 
     async def purge(self, published_before: datetime, *, limit: int = 1000) -> int:
-        """Delete at most ``limit`` messages published earlier, and return their number.
+        """Delete at most ``limit`` messages published earlier, the oldest first.
 
-        Rows that another purge has locked are skipped.
+        Return their number. Rows that another purge has locked are skipped.
         """
-        outbox = self._outbox
-        visible = is_visible(outbox.c.tenant_id, tenancy.get_visible_tenant())
-        old = (
-            sa.select(outbox.c.seq)
-            .where(outbox.c.published_at < published_before, visible)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
+        statement = delete_old(
+            self._outbox.c.published_at,
+            published_before,
+            tenant_id=tenancy.get_visible_tenant(),
+            limit=limit,
         )
         async with self._connections.new_transaction("purge messages") as new:
             connection = await new.connection()
-            result = await connection.execute(sa.delete(outbox).where(outbox.c.seq.in_(old)))
-            return result.rowcount
+            return len((await connection.execute(statement)).all())
 
     async def _insert(
         self, connection: AsyncConnection, rows: Sequence[message_rows.Row]

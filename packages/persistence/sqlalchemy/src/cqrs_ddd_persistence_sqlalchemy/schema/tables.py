@@ -140,6 +140,7 @@ class Tables:
             sa.Column("fingerprint", sa.Text, nullable=False),
             sa.Column("outcome", sa.JSON(none_as_null=True)),
             sa.Column("registered_at", UtcDateTime, nullable=False),
+            sa.Index(None, "registered_at"),
         )
 
     def _define_heartbeats(self) -> sa.Table:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Any
+
 import sqlalchemy as sa
 
 
@@ -16,3 +19,30 @@ def create_tenant_column(name: str = "tenant_id", *, primary_key: bool = False) 
 def is_visible(column: sa.ColumnElement[str], tenant_id: str | None) -> sa.ColumnElement[bool]:
     """Return the condition for the rows of a tenant, or for all rows if it is None."""
     return sa.true() if tenant_id is None else column == tenant_id
+
+
+def delete_old(
+    time: sa.Column[datetime], before: datetime, *, tenant_id: str | None, limit: int
+) -> sa.ReturningDelete[Any]:
+    """Return the DELETE of a table's oldest rows, which returns one row for each of them.
+
+    Args:
+        time: column with the time of a row.
+        before: only rows with an earlier time are deleted.
+        tenant_id: tenant of the rows, None for all tenants.
+        limit: largest number of rows.
+    """
+    table = time.table
+    key = list(table.primary_key)
+    # A CTE that locks rows runs once; a subquery might run again and delete more than the limit.
+    old = (
+        sa.select(*key)
+        .where(time < before, is_visible(table.c.tenant_id, tenant_id))
+        .order_by(time)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("old")
+    )
+    is_old = sa.tuple_(*key).in_(sa.select(*old.c))
+    # sqlite3 counts no rows of a statement that starts with WITH, so each row returns a number.
+    return sa.delete(table).where(is_old).returning(sa.literal_column("1"))
