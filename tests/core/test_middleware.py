@@ -12,6 +12,7 @@ from cqrs_ddd_core import (
     Command,
     CommandResponse,
     DomainEvent,
+    EventStoreError,
     EventStorePersistenceMiddleware,
     LoggingMiddleware,
     StoredEvent,
@@ -24,7 +25,6 @@ from cqrs_ddd_core.ports.validation import ValidationResult
 from cqrs_ddd_core.primitives.exceptions import (
     InvalidOperationError,
     MissingIdentityError,
-    OptimisticConcurrencyError,
     SerializationError,
     ValidationError,
 )
@@ -231,7 +231,7 @@ async def test_events_that_cannot_be_stored_fail_the_command() -> None:
     unstorable: list[tuple[list[DomainEvent], type[Exception]]] = [
         ([Registered(name="not recorded")], MissingIdentityError),
         ([Opaque(thing=object(), **place)], SerializationError),
-        (_events() + _events(), OptimisticConcurrencyError),
+        (_events() + _events(), EventStoreError),
     ]
 
     for events, error in unstorable:

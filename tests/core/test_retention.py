@@ -94,6 +94,10 @@ async def test_retention_continues_after_an_error_of_the_database() -> None:
 
 @pytest.mark.parametrize("wrong", ["outbox", "inbox"])
 def test_retention_that_keeps_no_message_is_rejected(wrong: str) -> None:
-    periods = {"outbox": timedelta(days=1), "inbox": timedelta(days=1), wrong: timedelta()}
+    periods: dict[str, Any] = {
+        "outbox": timedelta(days=1),
+        "inbox": timedelta(days=1),
+        wrong: timedelta(),
+    }
     with pytest.raises(ConfigError, match=f"^{wrong}=0:00:00 keeps no message"):
         Retention(**periods)

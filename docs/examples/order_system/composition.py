@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 from cqrs_ddd_advanced_core import ConflictRetryMiddleware, EventSourcedRepository, Projections
 from cqrs_ddd_core import (
@@ -56,14 +55,13 @@ def create_system(settings: Settings, *, read_only: bool = False) -> System:
         poll_interval=0.2,
         lease=settings.lease_seconds,
     )
-    retention = Retention(outbox=timedelta(days=7), inbox=timedelta(days=30))
     # Imports that run at the same time change the same orders and days.
     retry = ExponentialBackoffPolicy(max_attempts=20, base=0.01, maximum=1.0)
     app = Application(
         backend,
         middlewares=standard_middlewares(ConflictRetryMiddleware(retry)),
         relay=relay,
-        services=[projections, retention],
+        services=[projections, Retention()],
     )
     if settings.style == "state":
         OrderHandlers(backend.repository(domain.Order, tables.OrderModel)).register(app.handlers)

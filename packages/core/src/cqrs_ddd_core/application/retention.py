@@ -19,9 +19,7 @@ class Retention(IService):
 
     ::
 
-        Application(
-            backend, services=[Retention(outbox=timedelta(days=7), inbox=timedelta(days=30))]
-        )
+        Application(backend, services=[Retention(inbox=timedelta(days=90))])
 
     It may run in several processes at once. Its name is ``retention``.
 
@@ -39,8 +37,8 @@ class Retention(IService):
     def __init__(
         self,
         *,
-        outbox: timedelta,
-        inbox: timedelta,
+        outbox: timedelta = timedelta(days=7),
+        inbox: timedelta = timedelta(days=30),
         interval: float = 60.0,
         clock: IClock | None = None,
     ) -> None:

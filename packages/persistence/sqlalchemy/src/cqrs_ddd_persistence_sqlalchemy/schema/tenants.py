@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.sql.dml import ReturningDelete
 
 
 def create_tenant_column(name: str = "tenant_id", *, primary_key: bool = False) -> sa.Column[str]:
@@ -23,7 +24,7 @@ def is_visible(column: sa.ColumnElement[str], tenant_id: str | None) -> sa.Colum
 
 def delete_old(
     time: sa.Column[datetime], before: datetime, *, tenant_id: str | None, limit: int
-) -> sa.ReturningDelete[Any]:
+) -> ReturningDelete[Any]:
     """Return the DELETE of a table's oldest rows, which returns one row for each of them.
 
     Args:
