@@ -85,7 +85,7 @@ async def _open_side(databases: Databases, call: Call) -> AsyncIterator[Side]:
 
 
 def _cache(client: Redis) -> RedisCacheService:
-    return RedisCacheService(client, response_timeout=10.0, fail_open=False)
+    return RedisCacheService(client, response_timeout=10.0, fail_open=False, namespace="shop")
 
 
 def _get(client: Redis) -> Callable[[], Awaitable[object]]:

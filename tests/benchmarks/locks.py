@@ -30,27 +30,33 @@ Hold = Callable[[str], Awaitable[float]]
 DELETE_OWN = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end"
 
 
+def create_redlock(clients: list[Redis]) -> RedlockLockStrategy:
+    return RedlockLockStrategy(clients, namespace="bench")
+
+
 def build_rows(databases: Databases) -> list[Row]:
     bare = "redis-py: SET NX PX, Lua delete"
     return [
         Row(
             "Redis: hold a lock that is free, FIFO",
             bare,
-            hold_free_lock(databases, 1, lambda clients: FifoRedisLockStrategy(clients[0])),
+            hold_free_lock(
+                databases, 1, lambda clients: FifoRedisLockStrategy(clients[0], namespace="shop")
+            ),
             set_and_delete(databases, 1),
             1 / 0.85,
         ),
         Row(
             "Redis: hold a lock that is free, Redlock on one server",
             bare,
-            hold_free_lock(databases, 1, RedlockLockStrategy),
+            hold_free_lock(databases, 1, create_redlock),
             set_and_delete(databases, 1),
             1 / 0.85,
         ),
         Row(
             "Redis: hold a lock that is free, Redlock on three servers",
             f"{bare}, on each",
-            hold_free_lock(databases, 3, RedlockLockStrategy),
+            hold_free_lock(databases, 3, create_redlock),
             set_and_delete(databases, 3),
             1 / 0.85,
         ),
@@ -118,7 +124,7 @@ async def set_and_delete(databases: Databases, servers: int) -> AsyncIterator[Si
 
 
 def hold_with_fifo(client: Redis) -> Hold:
-    lock = FifoRedisLockStrategy(client)
+    lock = FifoRedisLockStrategy(client, namespace="shop")
 
     async def hold_once(name: str) -> float:
         started = time.perf_counter()

@@ -35,7 +35,7 @@ class CountingCache(RedisCacheService):
     """Cache that counts its leases on the server."""
 
     def __init__(self, client: Client) -> None:
-        super().__init__(client, response_timeout=10.0)
+        super().__init__(client, response_timeout=10.0, namespace="shop")
         self._client = client
 
     async def lease_many(self, keys: Sequence[str], ttl: float) -> Mapping[str, str]:

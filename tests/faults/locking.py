@@ -34,11 +34,11 @@ MakeLock = Callable[[Sequence[Redis]], ILeasedLock]
 
 
 def fifo(clients: Sequence[Redis]) -> ILeasedLock:
-    return FifoRedisLockStrategy(clients[0], heartbeat=0.5)
+    return FifoRedisLockStrategy(clients[0], heartbeat=0.5, namespace="shop")
 
 
 def redlock(clients: Sequence[Redis]) -> ILeasedLock:
-    return RedlockLockStrategy(clients)
+    return RedlockLockStrategy(clients, namespace="shop")
 
 
 @dataclass(frozen=True)

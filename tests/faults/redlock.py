@@ -76,7 +76,7 @@ async def write_during(
 
     async def write(name: str) -> None:
         async with connect(urls) as clients:
-            lock = kind(clients)
+            lock = kind(clients, namespace="shop")
             while not is_over.is_set():
                 try:
                     async with lock.hold("door", timeout=5, ttl=2) as lease:
@@ -100,7 +100,7 @@ def run_holder(urls: Sequence[str], held: Path, ttl: float) -> None:
     async def hold() -> None:
         async with AsyncExitStack() as stack:
             clients = await stack.enter_async_context(connect(urls))
-            lock = RedlockLockStrategy(clients)
+            lock = RedlockLockStrategy(clients, namespace="shop")
             await stack.enter_async_context(lock.hold("door", timeout=10, ttl=ttl))
             await asyncio.to_thread(held.touch)
             await asyncio.Event().wait()

@@ -33,7 +33,7 @@ def server() -> Iterator[OwnRedis]:
 async def _open_other_cache(server: OwnRedis) -> AsyncIterator[RedisCacheService]:
     """Return the cache of another process, with connections of its own."""
     async with Redis.from_url(server.url) as client:
-        yield RedisCacheService(client, response_timeout=10.0, fail_open=False)
+        yield RedisCacheService(client, response_timeout=10.0, fail_open=False, namespace="shop")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,12 @@ async def _find_after_outage(
     clock = FakeClock()
     async with Redis.from_url(server.url) as client:
         cache = RedisCacheService(
-            client, response_timeout=1.0, pause=PAUSE, clock=clock, on_failure=failures.append
+            client,
+            response_timeout=1.0,
+            pause=PAUSE,
+            clock=clock,
+            on_failure=failures.append,
+            namespace="shop",
         )
         cache._breaker.__class__ = circuit
         await cache.set("k", "old")
@@ -144,7 +149,7 @@ async def test_killed_loader_delays_other_processes_for_its_lease_only(redis_url
         assert await cache.get(key) is None, (
             "a process filled the cache under the lease of the killed process"
         )
-        await client.pexpire(f"cache:l::{key}", 1)
+        await client.pexpire(f"shop:l::{key}", 1)
         await asyncio.sleep(0.01)
         await parcels.get("p-1")
         assert await cache.get(key) is not None

@@ -64,7 +64,7 @@ class CheckThenSetLock(FifoRedisLockStrategy):
 
 
 def create_naive_lock(clients: Sequence[Redis]) -> ILeasedLock:
-    return CheckThenSetLock(clients[0])
+    return CheckThenSetLock(clients[0], namespace="shop")
 
 
 @pytest.mark.slow

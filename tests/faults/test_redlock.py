@@ -50,7 +50,7 @@ async def clients(urls: list[str]) -> AsyncIterator[list[Redis]]:
 
 @pytest.fixture
 async def lock(clients: list[Redis]) -> RedlockLockStrategy:
-    return RedlockLockStrategy(clients)
+    return RedlockLockStrategy(clients, namespace="shop")
 
 
 async def test_redlock_keeps_its_lease_with_two_of_five_servers_killed(
@@ -61,7 +61,7 @@ async def test_redlock_keeps_its_lease_with_two_of_five_servers_killed(
         nodes[3].kill()
         await asyncio.sleep(1.5)
         lease.check()
-        assert not await RedlockLockStrategy(clients).acquire("door", timeout=0)
+        assert not await RedlockLockStrategy(clients, namespace="shop").acquire("door", timeout=0)
 
     assert await lock.acquire("door", timeout=1)
     await lock.release("door")
@@ -90,7 +90,7 @@ async def test_redlock_raises_an_error_while_three_of_five_servers_are_down(
 async def test_redlock_tokens_grow_while_a_server_is_frozen_and_thawed(
     nodes: list[OwnRedis], lock: RedlockLockStrategy, clients: list[Redis]
 ) -> None:
-    tokens, other = [], RedlockLockStrategy(clients)
+    tokens, other = [], RedlockLockStrategy(clients, namespace="shop")
     for number in range(30):
         async with lock.hold("door", timeout=5, ttl=1) as lease:
             tokens.append(lease.fencing_token)
@@ -137,7 +137,7 @@ async def test_lock_of_a_killed_holder_expires_after_its_ttl(
 async def test_late_write_of_a_stopped_lock_holder_is_rejected(
     clients: list[Redis], lock: RedlockLockStrategy
 ) -> None:
-    register, successor = FencedRegister(), RedlockLockStrategy(clients)
+    register, successor = FencedRegister(), RedlockLockStrategy(clients, namespace="shop")
 
     async def work() -> None:
         async with lock.hold("door", timeout=1, ttl=0.1, cancel_on_loss=False) as late:

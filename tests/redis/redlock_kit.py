@@ -20,7 +20,7 @@ from cqrs_ddd_redis import RedlockLockStrategy
 from cqrs_ddd_redis.driver import decode_text
 
 NewLock = Callable[..., RedlockLockStrategy]
-LOCK = "lock:redlock:{door}"
+LOCK = "shop:redlock:{door}"
 FENCE = f"{LOCK}:fence"
 WAITING = f"{LOCK}:waiting"
 FAR_AHEAD = 8 * 10**15

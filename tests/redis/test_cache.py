@@ -23,13 +23,15 @@ PATIENT = 10.0
 
 @pytest.fixture
 def cache(client: Redis) -> RedisCacheService:
-    return RedisCacheService(client, response_timeout=PATIENT, fail_open=False)
+    return RedisCacheService(client, response_timeout=PATIENT, fail_open=False, namespace="shop")
 
 
 @pytest.fixture
 def other(other_client: Redis) -> RedisCacheService:
     """Return the cache of another process."""
-    return RedisCacheService(other_client, response_timeout=PATIENT, fail_open=False)
+    return RedisCacheService(
+        other_client, response_timeout=PATIENT, fail_open=False, namespace="shop"
+    )
 
 
 class TestRedisCacheService(CacheContract):
@@ -87,14 +89,14 @@ async def test_clear_removes_thousands_of_keys(cache: RedisCacheService, client:
 
     await cache.clear()
 
-    assert await client.keys("*") == [b"cache:g"]
+    assert await client.keys("*") == [b"shop:g"]
 
 
 async def test_cache_entry_of_another_program_is_a_miss(
     cache: RedisCacheService, client: Redis
 ) -> None:
-    await client.set("cache:v::bytes", b"\x80\x04\xff")
-    await client.rpush("cache:v::list", "item")
+    await client.set("shop:v::bytes", b"\x80\x04\xff")
+    await client.rpush("shop:v::list", "item")
     await cache.set("k", 1)
 
     assert await cache.get("bytes") is None
@@ -110,7 +112,7 @@ async def test_jitter_shortens_the_ttl_of_a_cached_value_and_never_extends_it(
 ) -> None:
     dice = iter([0.0, 0.5, 1.0])
     cache = RedisCacheService(
-        client, response_timeout=PATIENT, jitter=0.5, random=lambda: next(dice)
+        client, response_timeout=PATIENT, jitter=0.5, random=lambda: next(dice), namespace="shop"
     )
     leases = await cache.lease_many(["c"], 30)
     await cache.set("a", 1, ttl=1_000)
@@ -119,17 +121,17 @@ async def test_jitter_shortens_the_ttl_of_a_cached_value_and_never_extends_it(
     await cache.set("for ever", 1)
     await cache.set("infinite ttl", 1, ttl=float("inf"))
 
-    left = [await client.ttl(f"cache:v::{key}") for key in "abc"]
+    left = [await client.ttl(f"shop:v::{key}") for key in "abc"]
 
     assert all(
         bound - 100 < seconds <= bound
         for seconds, bound in zip(left, (1000, 750, 500), strict=True)
     )
-    assert await client.ttl("cache:v::for ever") == -1
-    assert await client.ttl("cache:v::infinite ttl") == -1
+    assert await client.ttl("shop:v::for ever") == -1
+    assert await client.ttl("shop:v::infinite ttl") == -1
 
 
-@pytest.mark.parametrize("lost", ["cache:g", "cache:l::k"])
+@pytest.mark.parametrize("lost", ["shop:g", "shop:l::k"])
 async def test_fill_lease_is_void_after_the_server_evicted_its_keys(
     cache: RedisCacheService, client: Redis, lost: str
 ) -> None:
@@ -164,7 +166,7 @@ class RepeatsScripts(RedisCacheService):
 async def test_cache_command_that_the_driver_repeats_has_one_effect(
     client: Redis, cache: RedisCacheService, other: RedisCacheService
 ) -> None:
-    twice = RepeatsScripts(client, response_timeout=PATIENT, fail_open=False)
+    twice = RepeatsScripts(client, response_timeout=PATIENT, fail_open=False, namespace="shop")
 
     leases = await twice.lease_many(["k", "l"], 30)
     assert set(leases) == {"k", "l"}
@@ -194,7 +196,7 @@ async def test_cache_command_that_the_driver_repeats_has_one_effect(
 )
 def test_redis_cache_rejects_invalid_settings(client: Redis, setting: str, value: Any) -> None:
     with pytest.raises(ConfigError) as caught:
-        RedisCacheService(client, **{setting: value})
+        RedisCacheService(client, **{"namespace": "shop", setting: value})
 
     assert caught.value.variable == setting
 

@@ -121,12 +121,12 @@ class IgnoresCancelledChanges(RedisCacheService):
 
 async def _check_lost_generation(cache: RedisCacheService, client: Redis) -> None:
     await cache_tests.test_fill_lease_is_void_after_the_server_evicted_its_keys(
-        cache, client, "cache:g"
+        cache, client, "shop:g"
     )
 
 
 async def _check_late_write(cache: RedisCacheService, client: Redis) -> None:
-    other = RedisCacheService(client, response_timeout=cache_tests.PATIENT)
+    other = RedisCacheService(client, response_timeout=cache_tests.PATIENT, namespace="shop")
     await cache_tests.test_late_cache_write_does_not_outlive_a_later_deletion(cache, other)
 
 
@@ -178,7 +178,7 @@ MUTANTS = (
 )
 async def test_cache_check_catches_each_wrong_redis_cache(client: Redis, breaks: Breaks) -> None:
     given: dict[str, Any] = {
-        "cache": breaks.mutant(client, response_timeout=cache_tests.PATIENT),
+        "cache": breaks.mutant(client, namespace="shop", response_timeout=cache_tests.PATIENT),
         "client": client,
     }
     wanted = inspect.signature(breaks.test).parameters

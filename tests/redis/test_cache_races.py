@@ -96,7 +96,10 @@ async def open_on_redis(
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(Redis.from_url(redis_url)) for _ in range(2)]
         await clients[0].flushdb()
-        yield [kind(each, response_timeout=PATIENT, fail_open=False) for each in clients]
+        yield [
+            kind(each, response_timeout=PATIENT, fail_open=False, namespace="shop")
+            for each in clients
+        ]
 
 
 async def _interleave(open_caches: Open, redis_url: str, steps: list[tuple[str, int, str]]) -> None:
@@ -131,7 +134,11 @@ class Flaky(RedisCacheService):
 
     def __init__(self, client: Redis, clock: FakeClock) -> None:
         super().__init__(
-            client, response_timeout=PATIENT, clock=clock, on_failure=lambda error: None
+            client,
+            response_timeout=PATIENT,
+            clock=clock,
+            on_failure=lambda error: None,
+            namespace="shop",
         )
         self.faults: deque[str] = deque()
 
@@ -174,7 +181,7 @@ async def _change_amid_faults(
         flaky._breaker.__class__ = circuit
         caches: list[RedisCacheService] = [
             flaky,
-            RedisCacheService(clients[1], response_timeout=PATIENT),
+            RedisCacheService(clients[1], response_timeout=PATIENT, namespace="shop"),
         ]
         # Oldest value that each cache may return: the other process can see a change only after
         # the server has received it.

@@ -21,7 +21,7 @@ from tests.core.conftest import Equals, QueryOptions
 
 @pytest.fixture
 def cache(client: Redis) -> RedisCacheService:
-    return RedisCacheService(client, response_timeout=10.0, fail_open=False)
+    return RedisCacheService(client, response_timeout=10.0, fail_open=False, namespace="shop")
 
 
 @pytest.fixture

@@ -56,14 +56,19 @@ def failures() -> list[CacheError]:
 @pytest.fixture
 def cache(through: Redis, clock: FakeClock, failures: list[CacheError]) -> RedisCacheService:
     return RedisCacheService(
-        through, response_timeout=10.0, pause=PAUSE, clock=clock, on_failure=failures.append
+        through,
+        response_timeout=10.0,
+        pause=PAUSE,
+        clock=clock,
+        on_failure=failures.append,
+        namespace="shop",
     )
 
 
 @pytest.fixture
 def other(client: Redis) -> RedisCacheService:
     """Return the cache of a process that reaches the server all the time."""
-    return RedisCacheService(client, response_timeout=10.0, fail_open=False)
+    return RedisCacheService(client, response_timeout=10.0, fail_open=False, namespace="shop")
 
 
 async def test_cache_without_its_server_returns_and_stores_nothing(
@@ -160,7 +165,12 @@ async def test_no_driver_error_reaches_the_caller_of_the_cache(
     async with Faulty.from_url(redis_url) as client:
         assert isinstance(client, Faulty)
         cache = RedisCacheService(
-            client, response_timeout=10.0, pause=PAUSE, clock=clock, on_failure=failures.append
+            client,
+            response_timeout=10.0,
+            pause=PAUSE,
+            clock=clock,
+            on_failure=failures.append,
+            namespace="shop",
         )
         await cache.set("k", "old")
         client.error = error
@@ -180,7 +190,12 @@ async def test_cache_raises_unless_it_fails_open(
     through: Redis, link: Link, clock: FakeClock, failures: list[CacheError]
 ) -> None:
     cache = RedisCacheService(
-        through, response_timeout=10.0, fail_open=False, clock=clock, on_failure=failures.append
+        through,
+        response_timeout=10.0,
+        fail_open=False,
+        clock=clock,
+        on_failure=failures.append,
+        namespace="shop",
     )
     calls: list[Callable[[], Awaitable[Any]]] = [
         lambda: cache.get("k"),
@@ -346,7 +361,7 @@ async def test_failing_failure_hook_does_not_fail_the_cache_call(
     def fail(error: CacheError) -> None:
         raise RuntimeError("no metrics today")
 
-    cache = RedisCacheService(through, response_timeout=10.0, on_failure=fail)
+    cache = RedisCacheService(through, response_timeout=10.0, on_failure=fail, namespace="shop")
     link.cut()
 
     assert await cache.get("k") is None
@@ -357,7 +372,7 @@ async def test_failing_failure_hook_does_not_fail_the_cache_call(
 async def test_cache_failure_is_logged_without_a_hook(
     through: Redis, link: Link, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cache = RedisCacheService(through, response_timeout=10.0)
+    cache = RedisCacheService(through, response_timeout=10.0, namespace="shop")
     link.cut()
 
     await cache.get("k")

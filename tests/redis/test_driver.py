@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import redis
@@ -23,10 +22,10 @@ from cqrs_ddd_redis import (
         FifoRedisLockStrategy,
         RedisCacheService,
         RedisQueueSignal,
-        lambda client: RedlockLockStrategy([client]),
+        lambda client, namespace: RedlockLockStrategy([client], namespace=namespace),
     ],
 )
-def test_redis_adapters_reject_a_client_of_another_kind(make: Callable[[Any], object]) -> None:
+def test_redis_adapters_reject_a_client_of_another_kind(make: Callable[..., object]) -> None:
     for client, kind in ((redis.Redis(), "redis.client.Redis"), (None, "builtins.NoneType")):
         with pytest.raises(ConfigError, match=f"client of redis.asyncio, got {kind}"):
-            make(client)
+            make(client, namespace="shop")

@@ -14,12 +14,12 @@ from cqrs_ddd_redis.locking.fifo import FifoRedisLockStrategy
 
 @pytest.fixture
 def lock(client: Redis) -> FifoRedisLockStrategy:
-    return FifoRedisLockStrategy(client)
+    return FifoRedisLockStrategy(client, namespace="shop")
 
 
 @pytest.fixture
 def other_lock(other_client: Redis) -> FifoRedisLockStrategy:
-    return FifoRedisLockStrategy(other_client)
+    return FifoRedisLockStrategy(other_client, namespace="shop")
 
 
 class TestFifoRedisLock(LockContract):
@@ -42,7 +42,10 @@ class IgnoresTheTenant(FifoRedisLockStrategy):
 
 
 async def test_contract_catches_a_lock_that_ignores_the_tenant(client: Redis) -> None:
-    lock, other_lock = IgnoresTheTenant(client), IgnoresTheTenant(client)
+    lock, other_lock = (
+        IgnoresTheTenant(client, namespace="shop"),
+        IgnoresTheTenant(client, namespace="shop"),
+    )
 
     with pytest.raises(LockAcquisitionError):
         await LockContract().test_tenants_lock_the_same_resource_independently(lock, other_lock)

@@ -97,7 +97,7 @@ async def open_lock(
     response_timeout: float = 10.0,
 ) -> AsyncIterator[FifoRedisLockStrategy]:
     async with Redis.from_url(url) as client:
-        yield kind(client, heartbeat=HEARTBEAT, response_timeout=response_timeout)
+        yield kind(client, heartbeat=HEARTBEAT, response_timeout=response_timeout, namespace="shop")
 
 
 async def stand_in_line(url: str, name: str, kind: type[FifoRedisLockStrategy]) -> None:
@@ -124,7 +124,7 @@ async def serve_after_death(
             for number in range(4):
                 standing = process(run_stand_in_line, url, str(number), kind)
                 victims.append(stack.enter_context(standing))
-                while await client.zcard("lock:fifo:{door}:queue") <= number:  # noqa: ASYNC110
+                while await client.zcard("shop:fifo:{door}:queue") <= number:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             victims[0].kill()
             await lock.release("door")
@@ -151,8 +151,8 @@ async def test_dead_waiter_check_catches_a_fifo_lock_that_grants_to_dead_waiters
 
 async def ignores_old_notification(client: Redis, kind: type[FifoRedisLockStrategy]) -> bool:
     """Return whether a waiter still waits after an old notification."""
-    holder = FifoRedisLockStrategy(client)
-    lock = kind(client, heartbeat=30)
+    holder = FifoRedisLockStrategy(client, namespace="shop")
+    lock = kind(client, heartbeat=30, namespace="shop")
     async with holder.hold("door"):
         waiting = asyncio.ensure_future(_pass(lock))
         while not lock._attempts or not lock._listener.is_subscribed:  # noqa: ASYNC110
@@ -183,16 +183,19 @@ async def test_old_notification_check_catches_a_waiter_that_trusts_every_notific
 async def test_lock_contract_catches_a_fifo_lock_that_keeps_cancelled_waiters(
     client: Redis, other_client: Redis
 ) -> None:
-    naive = NeverLeavesQueue(other_client)
+    naive = NeverLeavesQueue(other_client, namespace="shop")
 
     with pytest.raises(AssertionError):
         await LockContract().test_waiter_cancelled_at_any_point_never_holds_the_lock(
-            FifoRedisLockStrategy(client), naive
+            FifoRedisLockStrategy(client, namespace="shop"), naive
         )
 
 
 async def test_cancelled_fifo_waiter_leaves_neither_keys_nor_connections(client: Redis) -> None:
-    holder, lock = FifoRedisLockStrategy(client), FifoRedisLockStrategy(client)
+    holder, lock = (
+        FifoRedisLockStrategy(client, namespace="shop"),
+        FifoRedisLockStrategy(client, namespace="shop"),
+    )
     assert await holder.acquire("door", ttl=60)
 
     async def work() -> None:
@@ -202,9 +205,9 @@ async def test_cancelled_fifo_waiter_leaves_neither_keys_nor_connections(client:
 
     async def check() -> None:
         assert not client.connection_pool._in_use_connections
-        assert sorted(await client.keys("lock:fifo:{*")) == [
-            b"lock:fifo:{door}",
-            b"lock:fifo:{door}:fence",
+        assert sorted(await client.keys("shop:fifo:{*")) == [
+            b"shop:fifo:{door}",
+            b"shop:fifo:{door}:fence",
         ]
         assert await client.echo("asked") == b"asked"
 
@@ -214,7 +217,7 @@ async def test_cancelled_fifo_waiter_leaves_neither_keys_nor_connections(client:
 
 async def acquires_after_release(client: Redis, kind: type[FifoRedisLockStrategy]) -> bool:
     """Return whether a request that arrives after its owner has left is granted."""
-    lock = kind(client)
+    lock = kind(client, namespace="shop")
     owner = lock._create_owner(30)
     waiter = FifoAttempt(name_lock("door"), owner, 30, 0, waits=False)
 
@@ -237,7 +240,7 @@ async def test_late_request_check_catches_a_release_after_which_the_owner_gets_t
 
 async def test_released_fifo_lock_is_not_renewed(client: Redis) -> None:
     clock = FakeClock()
-    lock = FifoRedisLockStrategy(client, clock=clock)
+    lock = FifoRedisLockStrategy(client, clock=clock, namespace="shop")
 
     for turns in range(60):
         async with lock.hold("door", ttl=30):
@@ -247,7 +250,7 @@ async def test_released_fifo_lock_is_not_renewed(client: Redis) -> None:
                 await asyncio.sleep(0)
         await advancing
 
-        assert not await client.exists("lock:fifo:{door}")
+        assert not await client.exists("shop:fifo:{door}")
 
 
 def hold_and_stop(contest: Contest) -> None:
@@ -343,14 +346,17 @@ async def test_token_check_catches_a_fifo_lock_whose_tokens_restart_with_the_ser
 async def serve_after_data_loss(client: Redis, kind: type[FifoRedisLockStrategy]) -> list[int]:
     """Return the order in which five waiters with staggered heartbeats are served."""
     served: list[int] = []
-    holder, lock = FifoRedisLockStrategy(client), kind(client, heartbeat=0.25)
+    holder, lock = (
+        FifoRedisLockStrategy(client, namespace="shop"),
+        kind(client, heartbeat=0.25, namespace="shop"),
+    )
 
     async def stand(number: int) -> None:
         async with lock.hold("door", timeout=60):
             served.append(number)
             # The first request finds the lock free; it waits until all others are in the queue.
             if len(served) == 1:
-                while await client.zcard("lock:fifo:{door}:queue") < 4:  # noqa: ASYNC110
+                while await client.zcard("shop:fifo:{door}:queue") < 4:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
 
     assert await holder.acquire("door", ttl=60)
@@ -379,47 +385,53 @@ async def test_data_loss_check_catches_waiters_that_drop_their_tickets(client: R
 
 
 async def test_abandoned_fifo_queue_expires(client: Redis) -> None:
-    holder, lock = FifoRedisLockStrategy(client), NeverLeavesQueue(client)
+    holder, lock = (
+        FifoRedisLockStrategy(client, namespace="shop"),
+        NeverLeavesQueue(client, namespace="shop"),
+    )
     assert await holder.acquire("door", ttl=60)
 
     assert not await lock.acquire("door", timeout=0.05)
 
-    keys = await client.keys("lock:fifo:*")
+    keys = await client.keys("shop:fifo:*")
     assert len(keys) == 4
     assert all([await client.pttl(key) > 0 for key in keys])
 
 
 async def test_waiter_with_a_slower_heartbeat_keeps_its_place(client: Redis) -> None:
-    holder = FifoRedisLockStrategy(client)
-    slow = FifoRedisLockStrategy(client, heartbeat=5)
-    fast = FifoRedisLockStrategy(client, heartbeat=0.05)
+    holder = FifoRedisLockStrategy(client, namespace="shop")
+    slow = FifoRedisLockStrategy(client, heartbeat=5, namespace="shop")
+    fast = FifoRedisLockStrategy(client, heartbeat=0.05, namespace="shop")
     assert await holder.acquire("door", ttl=60)
     waiting = asyncio.ensure_future(slow.acquire("door", timeout=60))
-    while not await client.exists("lock:fifo:{door}:queue"):  # noqa: ASYNC110
+    while not await client.exists("shop:fifo:{door}:queue"):  # noqa: ASYNC110
         await asyncio.sleep(0.01)
 
     assert not await fast.acquire("door", timeout=0.1)
     await asyncio.sleep(0.3)
 
-    assert await client.zcard("lock:fifo:{door}:queue") == 1
+    assert await client.zcard("shop:fifo:{door}:queue") == 1
     await holder.release("door")
     assert await waiting
 
 
 async def test_tombstone_of_a_lock_owner_expires(client: Redis) -> None:
-    holder, lock = FifoRedisLockStrategy(client), FifoRedisLockStrategy(client)
+    holder, lock = (
+        FifoRedisLockStrategy(client, namespace="shop"),
+        FifoRedisLockStrategy(client, namespace="shop"),
+    )
     assert await holder.acquire("door", ttl=60)
 
     assert not await lock.acquire("door", timeout=0.05)
 
-    (mark,) = await client.keys("lock:fifo:gone:*")
+    (mark,) = await client.keys("shop:fifo:gone:*")
     assert await client.pttl(mark) > 0
     await holder.release("door")
 
 
 async def test_local_records_of_locks_that_are_never_released_are_dropped(client: Redis) -> None:
     clock = FakeClock()
-    lock = FifoRedisLockStrategy(client, clock=clock)
+    lock = FifoRedisLockStrategy(client, clock=clock, namespace="shop")
 
     for number in range(2_100):
         assert await lock.acquire(f"door-{number}", timeout=0, ttl=1)
@@ -429,7 +441,7 @@ async def test_local_records_of_locks_that_are_never_released_are_dropped(client
 
 
 async def test_fifo_lock_is_considered_held_for_less_than_its_ttl(client: Redis) -> None:
-    lock = FifoRedisLockStrategy(client)
+    lock = FifoRedisLockStrategy(client, namespace="shop")
     asked = lock._clock.monotonic()
 
     assert await lock.acquire("door", ttl=100)
@@ -438,7 +450,7 @@ async def test_fifo_lock_is_considered_held_for_less_than_its_ttl(client: Redis)
 
 
 async def test_holder_of_a_shortened_lock_loses_it_at_the_new_ttl(client: Redis) -> None:
-    lock = FifoRedisLockStrategy(client)
+    lock = FifoRedisLockStrategy(client, namespace="shop")
 
     async def work() -> None:
         async with lock.hold("door", ttl=30) as lease:
@@ -452,12 +464,12 @@ async def test_holder_of_a_shortened_lock_loses_it_at_the_new_ttl(client: Redis)
 
 
 async def test_fifo_lock_replaces_an_expired_fencing_token(client: Redis) -> None:
-    lock = FifoRedisLockStrategy(client)
+    lock = FifoRedisLockStrategy(client, namespace="shop")
     owner = lock._create_owner(30)
     waiter = FifoAttempt(name_lock("door"), owner, 30, 0, waits=False)
     assert await lock._enqueue(waiter)
 
-    await client.delete("lock:fifo:{door}:fence")
+    await client.delete("shop:fifo:{door}:fence")
 
     for ask in (lock._enqueue, lock._claim):
         grant = await ask(waiter)
@@ -467,7 +479,7 @@ async def test_fifo_lock_replaces_an_expired_fencing_token(client: Redis) -> Non
 
 async def serve_after_lost_reply(client: Redis, kind: type[FifoRedisLockStrategy]) -> bool:
     """Return whether a waiter that a lost reply named gets the lock soon."""
-    lock = kind(client, heartbeat=60)
+    lock = kind(client, heartbeat=60, namespace="shop")
     release = lock._release_script
 
     async def unread(keys: Sequence[str], args: Sequence[str]) -> object:
@@ -476,7 +488,7 @@ async def serve_after_lost_reply(client: Redis, kind: type[FifoRedisLockStrategy
 
     async with lock.hold("door", cancel_on_loss=False):
         waiting = asyncio.ensure_future(lock.acquire("door", timeout=60))
-        while not await client.exists("lock:fifo:{door}:queue"):  # noqa: ASYNC110
+        while not await client.exists("shop:fifo:{door}:queue"):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
         lock._release_script = unread  # type: ignore[assignment]
@@ -510,7 +522,7 @@ async def test_lost_reply_check_catches_a_release_that_ignores_the_waiter_in_the
 
 
 async def test_failed_release_of_the_fifo_lock_is_retried(client: Redis) -> None:
-    lock = FifoRedisLockStrategy(client)
+    lock = FifoRedisLockStrategy(client, namespace="shop")
     release, failures = lock._release_script, [MaxConnectionsError("Too many connections")]
 
     async def failing_once(keys: Sequence[str], args: Sequence[str]) -> object:
@@ -522,7 +534,7 @@ async def test_failed_release_of_the_fifo_lock_is_retried(client: Redis) -> None
     async with lock.hold("door"):
         pass
 
-    assert not await client.exists("lock:fifo:{door}")
+    assert not await client.exists("shop:fifo:{door}")
 
 
 async def test_acquire_succeeds_if_the_server_returns_before_the_timeout(server: OwnRedis) -> None:
@@ -601,12 +613,14 @@ async def test_hold_block_ends_without_an_error_if_the_server_is_gone(
 async def test_fifo_lock_rejects_invalid_settings(client: Redis) -> None:
     for settings in ({"heartbeat": 0}, {"heartbeat": -1}, {"response_timeout": 0}):
         with pytest.raises(InvalidOperationError):
-            FifoRedisLockStrategy(client, **settings)  # type: ignore[arg-type]
+            FifoRedisLockStrategy(client, namespace="shop", **settings)  # type: ignore[arg-type]
 
 
 async def collect_errors(client: Redis, other: Redis) -> list[BaseException]:
     """Return the errors of many waiters that only notifications wake in time."""
-    locks = [FifoRedisLockStrategy(each, heartbeat=600) for each in (client, other)]
+    locks = [
+        FifoRedisLockStrategy(each, heartbeat=600, namespace="shop") for each in (client, other)
+    ]
 
     async def hold_repeatedly(number: int) -> None:
         for step in range(40):
@@ -642,7 +656,10 @@ async def notify_before_subscription(
     client: Redis, kind: type[FifoRedisLockStrategy], patience: float
 ) -> list[bool]:
     """Return whether a waiter notified before its subscription gets the lock soon, twice."""
-    holder, lock = FifoRedisLockStrategy(client), kind(client, heartbeat=60)
+    holder, lock = (
+        FifoRedisLockStrategy(client, namespace="shop"),
+        kind(client, heartbeat=60, namespace="shop"),
+    )
     listening = lock._listener.subscribe
 
     @asynccontextmanager

@@ -14,7 +14,7 @@ from tests.own_redis import OwnRedis, own_redis
 
 @pytest.fixture
 async def signal(client: Redis) -> AsyncIterator[RedisQueueSignal]:
-    async with RedisQueueSignal(client) as signal:
+    async with RedisQueueSignal(client, namespace="shop") as signal:
         yield signal
 
 
@@ -35,7 +35,7 @@ async def test_notification_of_another_process_wakes_a_waiter(
     elsewhere = asyncio.ensure_future(signal.wait("letters", 0.2))
     await asyncio.sleep(0)
 
-    await RedisQueueSignal(other_client).notify("orders")
+    await RedisQueueSignal(other_client, namespace="shop").notify("orders")
 
     assert await waiting
     assert not await elsewhere
@@ -53,7 +53,7 @@ async def test_notification_of_another_namespace_wakes_no_waiter(
 
 
 async def test_queue_signal_listens_only_inside_its_block(client: Redis) -> None:
-    signal = RedisQueueSignal(client)
+    signal = RedisQueueSignal(client, namespace="shop")
 
     with pytest.raises(InvalidOperationError, match="enter it by async with"):
         await signal.wait("orders", 1)
@@ -71,7 +71,7 @@ async def test_queue_signal_works_again_when_the_server_is_back(
 ) -> None:
     async with (
         Redis.from_url(server.url) as client,
-        RedisQueueSignal(client, response_timeout=0.2) as signal,
+        RedisQueueSignal(client, response_timeout=0.2, namespace="shop") as signal,
     ):
         server.kill() if trouble == "dead" else server.freeze()
 
@@ -93,16 +93,19 @@ async def test_queue_signal_works_again_when_the_server_is_back(
 async def test_queue_signal_can_start_before_the_server(server: OwnRedis) -> None:
     server.kill()
 
-    async with Redis.from_url(server.url) as client, RedisQueueSignal(client) as signal:
+    async with (
+        Redis.from_url(server.url) as client,
+        RedisQueueSignal(client, namespace="shop") as signal,
+    ):
         assert not await signal.wait("orders", 0.01)
 
 
 async def test_queue_signal_ignores_messages_of_other_programs(
     signal: RedisQueueSignal, client: Redis, other_client: Redis
 ) -> None:
-    async with RedisQueueSignal(other_client) as decoding:
+    async with RedisQueueSignal(other_client, namespace="shop") as decoding:
         for junk in (b"\xff\xfe", b"", b"x" * 100_000):
-            await client.publish("signal", junk)
+            await client.publish("shop:signal", junk)
 
         for each in (signal, decoding):
             for _ in range(50):

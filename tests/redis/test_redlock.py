@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from redis.asyncio import Redis
@@ -14,33 +15,33 @@ from tests.redis.redlock_kit import NewLock, RedlockKit, Troubled
 
 @pytest.fixture
 def new_lock() -> NewLock:
-    return RedlockLockStrategy
+    return partial(RedlockLockStrategy, namespace="shop")
 
 
 class TestRedlockOnOneServer(LockContract):
     @pytest.fixture
     def lock(self, clients: list[Redis]) -> RedlockLockStrategy:
-        return RedlockLockStrategy(clients[:1])
+        return RedlockLockStrategy(clients[:1], namespace="shop")
 
     @pytest.fixture
     def other_lock(self, other_clients: list[Redis]) -> RedlockLockStrategy:
-        return RedlockLockStrategy(other_clients[:1])
+        return RedlockLockStrategy(other_clients[:1], namespace="shop")
 
 
 class TestRedlockOnThreeServers(LockContract):
     @pytest.fixture
     def lock(self, clients: list[Redis]) -> RedlockLockStrategy:
-        return RedlockLockStrategy(clients)
+        return RedlockLockStrategy(clients, namespace="shop")
 
     @pytest.fixture
     def other_lock(self, other_clients: list[Redis]) -> RedlockLockStrategy:
-        return RedlockLockStrategy(other_clients)
+        return RedlockLockStrategy(other_clients, namespace="shop")
 
 
 class TestRedlockOrderWithinOneProcess(FifoLockContract):
     @pytest.fixture
     def lock(self, clients: list[Redis]) -> RedlockLockStrategy:
-        return RedlockLockStrategy(clients)
+        return RedlockLockStrategy(clients, namespace="shop")
 
     @pytest.fixture
     def other_lock(self, lock: RedlockLockStrategy) -> RedlockLockStrategy:
@@ -54,13 +55,13 @@ class TestRedlock(RedlockKit):
 async def test_redlock_rejects_repeated_and_missing_clients(clients: list[Redis]) -> None:
     for unusable in ([], [clients[0], clients[0]]):
         with pytest.raises(InvalidOperationError, match="cannot build a majority of"):
-            RedlockLockStrategy(unusable)
+            RedlockLockStrategy(unusable, namespace="shop")
 
 
 async def test_redlock_with_one_client_instead_of_a_list_names_the_next_step(
     clients: list[Redis],
 ) -> None:
-    create: Callable[..., object] = RedlockLockStrategy
+    create: Callable[..., object] = partial(RedlockLockStrategy, namespace="shop")
     for mistake in (clients[0], "redis://localhost"):
         with pytest.raises(ConfigError, match=r"pass \[client, ...\], or use FifoRedisLockStrate"):
             create(mistake)
@@ -77,7 +78,7 @@ async def test_redlock_waits_less_for_a_silent_server_until_it_replies(
             given.append(seconds)
 
     monkeypatch.setattr(servers, "Deadline", Deadline)
-    lock = RedlockLockStrategy(troubled_clients, response_timeout=1.0)
+    lock = RedlockLockStrategy(troubled_clients, response_timeout=1.0, namespace="shop")
     troubled_clients[1].is_away = True
 
     assert await lock.acquire("door", timeout=0)
@@ -92,7 +93,7 @@ async def test_redlock_waits_less_for_a_silent_server_until_it_replies(
 async def test_redlock_waits_fully_for_a_silent_server_that_the_majority_needs(
     troubled_clients: list[Troubled],
 ) -> None:
-    lock = RedlockLockStrategy(troubled_clients)
+    lock = RedlockLockStrategy(troubled_clients, namespace="shop")
     troubled_clients[0].is_away = troubled_clients[1].is_away = True
 
     await lock._servers.execute(lock._extend_script, ["door"], ["nobody", 1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -93,7 +94,11 @@ async def test_redlock_check_catches_each_wrong_redlock(
     clients: list[Redis],
     troubled_clients: list[Troubled],
 ) -> None:
-    fixtures = {"clients": clients, "troubled_clients": troubled_clients, "new_lock": mutant}
+    fixtures = {
+        "clients": clients,
+        "troubled_clients": troubled_clients,
+        "new_lock": partial(mutant, namespace="shop"),
+    }
     wanted = inspect.signature(sentence).parameters
 
     with pytest.raises(AssertionError):

@@ -107,7 +107,7 @@ def connect(redis: Redis) -> None:
     SQLAlchemyBackend(create_engine("sqlite:///bank.db"))  # error
     SQLAlchemyUnitOfWork(async_sessionmaker(engine))  # error
     SQLAlchemyUnitOfWork(session_factory=engine)  # error
-    RedlockLockStrategy(redis)  # error
+    RedlockLockStrategy(redis, namespace="shop")  # error
 
 
 class CloseAccountHandler(CommandHandler[Money]):

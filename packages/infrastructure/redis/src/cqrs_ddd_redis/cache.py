@@ -20,12 +20,18 @@ from cqrs_ddd_core.spi import system_clock, tenancy
 from cqrs_ddd_core.spi.caching import cache_validation as validation
 
 from .circuit_breaker import CircuitBreaker, PendingInvalidations
-from .driver import Argument, Script, execute_with_timeout, get_execute, load_script
+from .driver import (
+    Argument,
+    Script,
+    ensure_namespace,
+    execute_with_timeout,
+    get_execute,
+    load_script,
+)
 
 T = TypeVar("T")
 
 _BATCH = 1_000
-_NAMESPACE_RULE = "must be text, and must not have v, l or g between two colons"
 _UNLIMITED = 1e9
 """Seconds; a ttl of this length or longer means no expiry."""
 
@@ -38,7 +44,8 @@ class RedisCacheService(IVersionedCache):
 
     Args:
         client: client of ``redis.asyncio``.
-        namespace: prefix of the keys in Redis; ``clear`` deletes the keys of this namespace only.
+        namespace: prefix of the keys in Redis, such as the name of the application; ``clear``
+            deletes the keys of this namespace only.
         response_timeout: seconds to wait for a reply of the server.
         pause: seconds without commands after a failure.
         jitter: largest fraction of a ttl (0 to below 1) by which it is shortened at random, so that
@@ -58,7 +65,7 @@ class RedisCacheService(IVersionedCache):
         self,
         client: Redis,
         *,
-        namespace: str = "cache",
+        namespace: str,
         response_timeout: float = 0.25,
         pause: float = 1.0,
         jitter: float = 0.1,
@@ -67,7 +74,7 @@ class RedisCacheService(IVersionedCache):
         clock: IClock | None = None,
         random: Callable[[], float] = system_random.random,
     ) -> None:
-        _ensure(_is_namespace(namespace), "namespace", _NAMESPACE_RULE, namespace)
+        ensure_namespace(namespace, reserved={"v", "l", "g"})
         _ensure(response_timeout > 0, "response_timeout", "must be positive", response_timeout)
         _ensure(pause >= 0, "pause", "must not be negative", pause)
         _ensure(0 <= jitter < 1, "jitter", "must be from 0 to below 1", jitter)
@@ -295,10 +302,6 @@ def _add_tenant(keys: Iterable[str], operation: str) -> list[str]:
 def _ensure(is_valid: bool, variable: str, rule: str, value: object) -> None:
     if not is_valid:
         raise ConfigError(f"{variable} {rule}, got {value!r}", variable=variable)
-
-
-def _is_namespace(text: str) -> bool:
-    return bool(text) and not {"v", "l", "g"} & set(text.split(":"))
 
 
 def _label(keys: Sequence[str]) -> str:

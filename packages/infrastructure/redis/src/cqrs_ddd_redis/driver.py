@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from hashlib import sha1
 from importlib import resources
 from typing import Any, TypeVar
 
+from redis import exceptions as replies
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
@@ -25,6 +26,14 @@ Argument = str | bytes | int | float
 FAILURES = (RedisError, OSError, asyncio.TimeoutError, RuntimeError)
 """Errors of the driver, which raises RuntimeError if its event loop has been closed."""
 
+_TEMPORARY_REPLIES = (
+    replies.ClusterDownError,
+    replies.OutOfMemoryError,
+    replies.ReadOnlyError,
+    replies.TryAgainError,
+)
+_TEMPORARY_CODES = ("BUSY", "MISCONF", "NOREPLICAS")
+"""Codes of further replies that may succeed later, for which redis-py has no class."""
 _CANCEL_INTERVAL = 0.1
 """Seconds between two cancellations of a command that has swallowed the first one."""
 
@@ -42,6 +51,17 @@ def get_execute(client: object) -> Execute:
         raise ConfigError(message, variable="client")
     execute: Execute = client.execute_command
     return execute
+
+
+def ensure_namespace(namespace: object, reserved: Collection[str] = ()) -> None:
+    """Raise ``ConfigError`` unless the namespace is a text without ``reserved`` between colons."""
+    if isinstance(namespace, str) and namespace and not set(reserved) & set(namespace.split(":")):
+        return
+    names = f" without {', '.join(sorted(reserved))} between two colons" if reserved else ""
+    raise ConfigError(
+        f"namespace must be a text{names}, such as the name of the application, got {namespace!r}",
+        variable="namespace",
+    )
 
 
 class Script:
@@ -99,7 +119,7 @@ class Deadline:
 
 
 async def execute_with_timeout(command: Coroutine[None, None, T], timeout: float) -> T:
-    """Await a command, raising ``asyncio.TimeoutError`` after ``timeout`` seconds.
+    """Await a command, raising one of ``FAILURES`` after ``timeout`` seconds.
 
     After a timeout or a cancellation it is unknown whether the server has run the command. On
     Python 3.10 and 3.11 redis-py can swallow a cancellation; this function raises it nevertheless.
@@ -110,9 +130,9 @@ async def execute_with_timeout(command: Coroutine[None, None, T], timeout: float
     deadline = Deadline(expiry.cancel, timeout)
     try:
         reply = await command
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as cancelled:
         if expiry.undo() and expiry.was_made:
-            raise asyncio.TimeoutError(f"no reply within {timeout} s") from None
+            raise build_timeout_error(cancelled, timeout) from None
         raise
     finally:
         deadline.stop()
@@ -133,9 +153,23 @@ async def _execute_in_task(command: Coroutine[None, None, T], timeout: float) ->
         raise cancelled
     finally:
         deadline.stop()
-    if task.cancelled():
-        raise asyncio.TimeoutError(f"no reply within {timeout} s")
-    return task.result()
+    try:
+        return task.result()
+    except asyncio.CancelledError as cancelled:
+        raise build_timeout_error(cancelled, timeout) from None
+
+
+def build_timeout_error(cancelled: asyncio.CancelledError, timeout: float) -> Exception:
+    """Return the error of a command that was cancelled after ``timeout`` seconds.
+
+    It is the error that redis-py was about to repeat, such as a rejected password, if there is one.
+    """
+    context: BaseException | None = cancelled
+    while context is not None:
+        if isinstance(context, (RedisError, OSError)):
+            return context
+        context = context.__context__
+    return asyncio.TimeoutError(f"no reply within {timeout} s")
 
 
 async def wait_for_end(tasks: Sequence[asyncio.Task[T]]) -> None:
@@ -155,9 +189,25 @@ def decode_text(reply: bytes | str) -> str:
     return reply.decode(errors="replace") if isinstance(reply, bytes) else reply
 
 
+def is_permanent(error: BaseException | None) -> bool:
+    """Return whether every further try would fail, as with a wrong password."""
+    if isinstance(error, (replies.AuthenticationError, replies.AuthorizationError)):
+        return True
+    return (
+        isinstance(error, ResponseError)
+        and not isinstance(error, _TEMPORARY_REPLIES)
+        and not str(error).startswith(_TEMPORARY_CODES)
+    )
+
+
 def describe_error(operation: str, error: BaseException) -> str:
     """Return the message for one of ``FAILURES``."""
+    if is_permanent(error):
+        return (
+            f"cannot {operation}: the Redis server replied {str(error)!r}; check the password, the "
+            "permissions and the database of the client"
+        )
     if isinstance(error, ResponseError):
-        return f"cannot {operation}: the Redis server replied {error}"
+        return f"cannot {operation}: the Redis server replied {str(error)!r}"
     reason = str(error).rstrip(".") or type(error).__name__
     return f"cannot {operation}: {reason}; check that the Redis server is running"

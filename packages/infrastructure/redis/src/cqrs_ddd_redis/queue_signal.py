@@ -7,10 +7,17 @@ from contextlib import AbstractAsyncContextManager
 from redis.asyncio import Redis
 
 from cqrs_ddd_core.ports.queue_signal import IQueueSignal
-from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, MessagingError
+from cqrs_ddd_core.primitives.exceptions import ConfigError, InvalidOperationError, MessagingError
 from cqrs_ddd_core.spi.waiters import Waiters
 
-from .driver import FAILURES, describe_error, execute_with_timeout, get_execute
+from .driver import (
+    FAILURES,
+    describe_error,
+    ensure_namespace,
+    execute_with_timeout,
+    get_execute,
+    is_permanent,
+)
 from .pubsub import PubSubListener
 
 
@@ -23,21 +30,20 @@ class RedisQueueSignal(IQueueSignal):
 
     Args:
         client: client of ``redis.asyncio``.
-        namespace: name of the Redis channel.
+        namespace: prefix of the channel in Redis, such as the name of the application.
         response_timeout: seconds to wait for a reply of the server.
 
     Raises:
         ConfigError: ``client`` is not a client of ``redis.asyncio``.
     """
 
-    def __init__(
-        self, client: Redis, *, namespace: str = "signal", response_timeout: float = 1.0
-    ) -> None:
+    def __init__(self, client: Redis, *, namespace: str, response_timeout: float = 1.0) -> None:
+        ensure_namespace(namespace)
         self._execute = get_execute(client)
-        self._namespace = namespace
+        self._channel = f"{namespace}:signal"
         self._response_timeout = response_timeout
         self._waiters = Waiters()
-        self._listener = PubSubListener(client, namespace, self._waiters.notify)
+        self._listener = PubSubListener(client, self._channel, self._waiters.notify)
         self._subscription: AbstractAsyncContextManager[None] | None = None
 
     async def __aenter__(self) -> RedisQueueSignal:
@@ -58,12 +64,16 @@ class RedisQueueSignal(IQueueSignal):
 
         Raises:
             MessagingError: the server did not confirm the notification.
+            ConfigError: the server rejects the client, or its permissions do not suffice.
         """
-        publishing = self._execute("PUBLISH", self._namespace, channel)
+        publishing = self._execute("PUBLISH", self._channel, channel)
         try:
             await execute_with_timeout(publishing, self._response_timeout)
         except FAILURES as error:
-            raise MessagingError(describe_error(f"notify {channel}", error)) from error
+            reason = describe_error(f"notify {channel}", error)
+            if is_permanent(error):
+                raise ConfigError(reason) from error
+            raise MessagingError(reason) from error
 
     async def wait(self, channel: str, timeout: float) -> bool:
         """Wait for a notification, ``timeout`` seconds at most, and return whether it came.

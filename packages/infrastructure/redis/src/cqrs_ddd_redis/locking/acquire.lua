@@ -8,18 +8,19 @@ local owner, ttl, window = ARGV[1], ARGV[2], ARGV[3]
 if redis.call('EXISTS', KEYS[5]) == 1 then
   return 0
 end
-local is_ours = redis.call('SET', lock, owner, 'NX', 'PX', ttl)
+local holder = redis.call('GET', lock)
 local head = first()
-if is_ours then
+if not holder then
   if not head then
-    return next_token()
+    return grant(owner, ttl)
   end
   if head == owner then
+    local granted = grant(owner, ttl)
     leave(owner)
-    return next_token()
+    return granted
   end
   serve(head)
-elseif redis.call('GET', lock) == owner then
+elseif holder == owner then
   redis.call('PEXPIRE', lock, ttl)
   return token()
 end

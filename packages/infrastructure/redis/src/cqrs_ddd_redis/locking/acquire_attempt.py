@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from cqrs_ddd_core.ports.clock import IClock
-from cqrs_ddd_core.primitives.exceptions import LockingError
+from cqrs_ddd_core.primitives.exceptions import ConfigError, LockingError
 from cqrs_ddd_core.spi.leases import LockName
 
 
@@ -27,7 +27,7 @@ class AcquireAttempt:
     owner: str
     ttl: float
     deadline: float
-    failure: LockingError | None = None
+    failure: LockingError | ConfigError | None = None
     is_notified: bool = False
     _wake_up: asyncio.Future[None] | None = None
 

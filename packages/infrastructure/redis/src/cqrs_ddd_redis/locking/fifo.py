@@ -9,7 +9,11 @@ from typing import Any
 from redis.asyncio import Redis
 
 from cqrs_ddd_core.ports.clock import IClock
-from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, LockingError
+from cqrs_ddd_core.primitives.exceptions import (
+    ConfigError,
+    InvalidOperationError,
+    LockingError,
+)
 from cqrs_ddd_core.spi.leases import LockName
 
 from .. import driver
@@ -48,7 +52,7 @@ class FifoRedisLockStrategy(RedisLockStrategy):
 
     Args:
         client: client of ``redis.asyncio``.
-        namespace: prefix of the keys in Redis.
+        namespace: prefix of the keys in Redis, such as the name of the application.
         heartbeat: seconds between two heartbeats.
         response_timeout: seconds to wait for a reply of the server.
         clock: measures timeouts and the validity of grants; None uses the system clock.
@@ -58,11 +62,13 @@ class FifoRedisLockStrategy(RedisLockStrategy):
         ConfigError: ``client`` is not a client of ``redis.asyncio``.
     """
 
+    _kind = "fifo"
+
     def __init__(
         self,
         client: Redis,
         *,
-        namespace: str = "lock:fifo",
+        namespace: str,
         heartbeat: float = 1.0,
         response_timeout: float = 1.0,
         clock: IClock | None = None,
@@ -184,6 +190,8 @@ class FifoRedisLockStrategy(RedisLockStrategy):
             return await driver.execute_with_timeout(command, self._response_timeout)
         except driver.FAILURES as error:
             reason = driver.describe_error(f"{operation} {name}", error)
+            if driver.is_permanent(error):
+                raise ConfigError(reason) from error
             raise LockingError(reason, resource=str(name)) from error
 
     def _create_owner(self, ttl: float) -> str:
@@ -196,7 +204,7 @@ class FifoRedisLockStrategy(RedisLockStrategy):
         return [lock, f"{lock}:fence", f"{lock}:queue", f"{lock}:alive"]
 
     def _tombstone(self, owner: str) -> str:
-        return f"{self._namespace}:gone:{owner}"
+        return f"{self._prefix}:gone:{owner}"
 
     def _notify_owner(self, owner: str) -> None:
         if owner in self._attempts:

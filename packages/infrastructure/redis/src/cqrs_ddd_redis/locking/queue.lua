@@ -2,6 +2,9 @@
 -- KEYS: the lock (value: owner), the last fencing token, the queue (waiters by ticket), the waiters
 -- by the time until which they count as alive.
 -- Tickets and times are microseconds of the server's clock.
+-- A server may reject a command for lack of memory or permission, and keeps the earlier changes of
+-- the script. So a token is written before the grant that it belongs to, and a release that cannot
+-- grant the lock to a waiter still releases it.
 local lock, fence, queue, alive = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
 local function whole(number)
@@ -29,6 +32,12 @@ local function token()
   return tonumber(redis.call('GET', fence)) or next_token()
 end
 
+local function grant(owner, milliseconds)
+  local granted = next_token()
+  redis.call('SET', lock, owner, 'PX', milliseconds)
+  return granted
+end
+
 local function leave(owner)
   redis.call('ZREM', queue, owner)
   redis.call('ZREM', alive, owner)
@@ -54,14 +63,13 @@ end
 
 -- Grant the lock provisionally, for the time in the owner's name, since a dead waiter will not
 -- confirm the grant. No message is published to the channel `replied`: its client reads the waiter
--- from the reply of the script.
+-- from the reply of the script. A waiter without a message finds the grant by its heartbeat.
 local function serve(head, replied)
+  local channel, milliseconds = string.match(head, '^(.*)/%x+/(%d+)$')
+  grant(head, milliseconds)
   leave(head)
-  local channel, granted = string.match(head, '^(.*)/%x+/(%d+)$')
-  redis.call('SET', lock, head, 'PX', granted)
-  next_token()
   if channel ~= replied then
-    redis.call('PUBLISH', channel, head)
+    redis.pcall('PUBLISH', channel, head)
   end
   return head
 end

@@ -13,10 +13,11 @@ from functools import partial
 from redis.asyncio import Redis
 
 from cqrs_ddd_core.ports.clock import IClock
-from cqrs_ddd_core.primitives.exceptions import LockingError
+from cqrs_ddd_core.primitives.exceptions import ConfigError, LockingError
 from cqrs_ddd_core.spi.keyed_queue import KeyedQueue
 from cqrs_ddd_core.spi.leases import LockName
 
+from ..driver import describe_error, is_permanent
 from ..pubsub import PubSubListener
 from .acquire_attempt import AcquireAttempt
 from .server_pool import QuorumReply, ServerPool
@@ -78,7 +79,7 @@ class RedlockLockStrategy(RedisLockStrategy):
 
     Args:
         clients: clients of ``redis.asyncio``, one for each server.
-        namespace: prefix of the keys in Redis.
+        namespace: prefix of the keys in Redis, such as the name of the application.
         response_timeout: seconds to wait for a reply of a server.
         clock: source of times and fencing tokens; None uses the system clock.
         random: returns numbers from 0 to below 1, for the pauses between requests.
@@ -91,11 +92,13 @@ class RedlockLockStrategy(RedisLockStrategy):
     Source: https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/
     """
 
+    _kind = "redlock"
+
     def __init__(
         self,
         clients: Sequence[Redis],
         *,
-        namespace: str = "lock:redlock",
+        namespace: str,
         response_timeout: float = 0.5,
         clock: IClock | None = None,
         random: Callable[[], float] = system_random.random,
@@ -200,6 +203,8 @@ class RedlockLockStrategy(RedisLockStrategy):
                     grant = Grant(owner, token, valid_until)
             if grant is None:
                 self._record_reply(attempt, reply, len(tokens))
+                if isinstance(attempt.failure, ConfigError):
+                    raise attempt.failure
             return grant
         finally:
             if grant is None and (reply is None or self._may_have_granted(reply)):
@@ -269,9 +274,15 @@ class RedlockLockStrategy(RedisLockStrategy):
             return False
         raise self._no_majority(operation, name, reply)
 
-    def _no_majority(self, operation: str, name: LockName, reply: QuorumReply) -> LockingError:
-        reason = str(reply.failure) or type(reply.failure).__name__
+    def _no_majority(
+        self, operation: str, name: LockName, reply: QuorumReply
+    ) -> LockingError | ConfigError:
+        permanent = [error for error in reply.failures if is_permanent(error)]
         servers = len(reply.values)
+        if servers - len(permanent) < self._servers.majority:
+            return ConfigError(describe_error(f"{operation} {name}", permanent[-1]))
+        failure = reply.failures[-1]
+        reason = str(failure) or type(failure).__name__
         return LockingError(
             f"cannot {operation} {name}: {servers - reply.missing_count} of {servers} servers "
             f"replied, {self._servers.majority} must agree ({reason}); check that the Redis "

@@ -5,7 +5,9 @@
 local lock, fence, waiting = KEYS[1], KEYS[2], KEYS[3]
 local owner, ttl, kept, channel = ARGV[1], ARGV[2], ARGV[4], ARGV[5]
 
-if redis.call('SET', lock, owner, 'NX', 'PX', ttl) then
+local holder = redis.call('GET', lock)
+if not holder then
+  -- The token before the lock: a server that rejects a command keeps the earlier changes.
   local time = redis.call('TIME')
   -- Never ahead of this server's clock: after a restart without data, the clock is the only source.
   local token = math.min(tonumber(ARGV[3]), time[1] * 1000000 + time[2])
@@ -14,9 +16,10 @@ if redis.call('SET', lock, owner, 'NX', 'PX', ttl) then
     token = tonumber(last) + 1
     redis.call('SET', fence, string.format('%.0f', token), 'PX', kept)
   end
+  redis.call('SET', lock, owner, 'PX', ttl)
   return token
 end
-if redis.call('GET', lock) == owner then
+if holder == owner then
   -- The driver repeats the command if the connection was lost before the reply.
   redis.call('PEXPIRE', lock, ttl)
   return tonumber(redis.call('GET', fence))

@@ -5,12 +5,10 @@ local lock, waiting = KEYS[1], KEYS[2]
 if redis.call('GET', lock) ~= ARGV[1] then
   return 0
 end
-redis.call('DEL', lock)
-if redis.call('EXISTS', waiting) == 1 then
-  local channels = redis.call('SMEMBERS', waiting)
-  redis.call('DEL', waiting)
-  for _, channel in ipairs(channels) do
-    redis.call('PUBLISH', channel, lock)
-  end
+local channels = redis.call('SMEMBERS', waiting)
+redis.call('DEL', lock, waiting)
+for _, channel in ipairs(channels) do
+  -- The lock is released even if the server does not permit the message; the waiter polls.
+  redis.pcall('PUBLISH', channel, lock)
 end
 return 1

@@ -6,17 +6,16 @@ local owner = ARGV[1]
 if KEYS[5] then
   redis.call('SET', KEYS[5], '', 'PX', 10000)
 end
-local holder = redis.call('GET', lock)
-local was_ours = holder == owner and 1 or 0
-if was_ours == 1 then
-  redis.call('DEL', lock)
-else
+if redis.call('GET', lock) ~= owner then
   leave(owner)
+  return 0
 end
-if was_ours == 1 then
-  local head = first()
-  if head then
-    return {was_ours, serve(head, string.match(owner, '^(.*)/%x+/%d+$'))}
+local head = first()
+if head then
+  local is_served = pcall(serve, head, string.match(owner, '^(.*)/%x+/%d+$'))
+  if is_served then
+    return {1, head}
   end
 end
-return was_ours
+redis.call('DEL', lock)
+return 1

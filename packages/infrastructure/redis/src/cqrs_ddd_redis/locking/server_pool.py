@@ -12,7 +12,15 @@ from redis.asyncio import Redis
 from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.primitives.exceptions import ConfigError, InvalidOperationError
 
-from ..driver import FAILURES, Deadline, Script, execute_with_timeout, load_script, wait_for_end
+from ..driver import (
+    FAILURES,
+    Deadline,
+    Script,
+    build_timeout_error,
+    execute_with_timeout,
+    load_script,
+    wait_for_end,
+)
 
 _SLOW_SECONDS = 10.0
 """Time for which a server that has not replied gets a shorter timeout."""
@@ -26,11 +34,11 @@ class QuorumReply:
 
     Args:
         values: reply of each server, None for a missing reply.
-        failure: the error of a server without a reply.
+        failures: errors of the servers without a reply.
     """
 
     values: Sequence[int | None]
-    failure: BaseException | None
+    failures: Sequence[BaseException]
 
     @property
     def missing_count(self) -> int:
@@ -104,9 +112,9 @@ class ServerPool:
         """Await a command without a task, which would cost a fifth of the time of a command."""
         try:
             reply = await execute_with_timeout(command, self._response_timeout)
-            return QuorumReply([reply], None)
+            return QuorumReply([reply], [])
         except FAILURES as error:
-            return QuorumReply([None], error)
+            return QuorumReply([None], [error])
 
     def _find_slow(self) -> Collection[int]:
         now = self._clock.monotonic()
@@ -115,8 +123,10 @@ class ServerPool:
 
     def _collect(self, tasks: Sequence[asyncio.Task[int]], slow: Collection[int]) -> QuorumReply:
         values: list[int | None] = []
-        failure: BaseException | None = None
-        for number, error in enumerate([_error_of(task) for task in tasks]):
+        failures: list[BaseException] = []
+        for number, error in enumerate(
+            [_find_error(task, self._response_timeout) for task in tasks]
+        ):
             if error is None:
                 values.append(tasks[number].result())
                 self._slow_until.pop(number, None)
@@ -124,10 +134,10 @@ class ServerPool:
             if not isinstance(error, FAILURES):
                 raise error
             values.append(None)
-            failure = error
+            failures.append(error)
             if number not in slow:
                 self._slow_until[number] = self._clock.monotonic() + _SLOW_SECONDS
-        return QuorumReply(values, failure)
+        return QuorumReply(values, failures)
 
 
 def _cancel(tasks: Sequence[asyncio.Task[int]]) -> None:
@@ -154,5 +164,8 @@ def _end_of_all(tasks: Sequence[asyncio.Task[int]]) -> asyncio.Future[None]:
     return end
 
 
-def _error_of(task: asyncio.Task[int]) -> BaseException | None:
-    return asyncio.TimeoutError("no reply in time") if task.cancelled() else task.exception()
+def _find_error(task: asyncio.Task[int], timeout: float) -> BaseException | None:
+    try:
+        return task.exception()
+    except asyncio.CancelledError as cancelled:
+        return build_timeout_error(cancelled, timeout)

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from types import TracebackType
+from typing import ClassVar
 from urllib.parse import quote
 
 from cqrs_ddd_core.ports.clock import IClock
@@ -19,8 +20,11 @@ from cqrs_ddd_core.primitives.shielding import run_to_completion
 from cqrs_ddd_core.spi import leases
 from cqrs_ddd_core.spi.system_clock import SystemClock
 
+from ..driver import ensure_namespace
+
 logger = logging.getLogger(__name__)
 
+_FAILURES = (errors.LockingError, errors.ConfigError)
 _MAX_HOLDERS = 1_000
 _RETRY_PAUSE = 0.05
 
@@ -46,18 +50,22 @@ class RedisLockStrategy(ILeasedLock):
     """Base class of the locks: it keeps the holders, a subclass sends the commands.
 
     Args:
-        namespace: prefix of the keys in Redis.
+        namespace: prefix of the keys in Redis, such as the name of the application.
         response_timeout: seconds to wait for a reply of a server.
         clock: measures timeouts and the validity of grants; None uses the system clock.
     """
+
+    _kind: ClassVar[str]
+    """Part of each key, so that locks of different kinds may share a namespace."""
 
     def __init__(self, *, namespace: str, response_timeout: float, clock: IClock | None) -> None:
         if not response_timeout > 0:
             raise errors.InvalidOperationError(
                 f"response_timeout must be positive seconds, got {response_timeout}"
             )
-        self._namespace = namespace
-        self._channel = f"{namespace}:waiters:{secrets.token_hex(8)}"
+        ensure_namespace(namespace)
+        self._prefix = f"{namespace}:{self._kind}"
+        self._channel = f"{self._prefix}:waiters:{secrets.token_hex(8)}"
         self._response_timeout = response_timeout
         self._clock = clock or SystemClock()
         self._holders: dict[leases.LockName, Grant] = {}
@@ -73,6 +81,7 @@ class RedisLockStrategy(ILeasedLock):
 
         Raises:
             LockingError: too few servers replied.
+            ConfigError: the server rejects the client, or its permissions do not suffice.
         """
         return await self._acquire(leases.name_lock(resource), timeout, ttl) is not None
 
@@ -170,7 +179,7 @@ class RedisLockStrategy(ILeasedLock):
         """
 
         async def clean_up() -> None:
-            with suppress(errors.LockingError):
+            with suppress(*_FAILURES):
                 await self._release_uncertain(name, owner)
 
         result = await run_to_completion(clean_up())
@@ -199,7 +208,7 @@ class RedisLockStrategy(ILeasedLock):
         """Return the name of the lock in Redis; the braces keep all of its keys on one node."""
         # Quoted, so that a tenant cannot be a part of another name.
         tenant = f"{quote(name.tenant_id, safe='')}:" if name.tenant_id else ""
-        return f"{self._namespace}:{tenant}{{{name.resource}}}"
+        return f"{self._prefix}:{tenant}{{{name.resource}}}"
 
     def _validity(self, ttl: float) -> float:
         """Return the seconds of a ttl that remain in spite of clock drift.
@@ -270,7 +279,7 @@ class _LockedBlock(AbstractAsyncContextManager[ILockLease]):
         finally:
             try:
                 was_held = await self.strategy._end(self.name, self._holder)
-            except errors.LockingError as failure:
+            except _FAILURES as failure:
                 # The block has ended, and the renewal kept other callers from the lock until then.
                 logger.warning("%s; the lock expires with its ttl", failure)
         if error is None and not was_held:
