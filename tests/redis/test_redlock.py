@@ -9,7 +9,6 @@ from redis.asyncio import Redis
 from cqrs_ddd_core.primitives.exceptions import ConfigError, InvalidOperationError
 from cqrs_ddd_core.testing.contracts.locking import FifoLockContract, LockContract
 from cqrs_ddd_redis import RedlockLockStrategy, driver
-from cqrs_ddd_redis.locking import server_pool as servers
 from tests.redis.redlock_kit import NewLock, RedlockKit, Troubled
 
 
@@ -77,7 +76,7 @@ async def test_redlock_waits_less_for_a_silent_server_until_it_replies(
             super().__init__(end, seconds)
             given.append(seconds)
 
-    monkeypatch.setattr(servers, "Deadline", Deadline)
+    monkeypatch.setattr(driver, "Deadline", Deadline)
     lock = RedlockLockStrategy(troubled_clients, response_timeout=1.0, namespace="shop")
     troubled_clients[1].is_away = True
 

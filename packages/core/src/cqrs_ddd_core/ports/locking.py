@@ -106,6 +106,23 @@ class ILockLease(Protocol):
         ...
 
 
+@dataclass(frozen=True, order=True)
+class HeldLock:
+    """Lock that a process holds.
+
+    Attributes:
+        tenant_id: tenant that locked the resource, "" without one.
+        resource: name of the resource.
+        fencing_token: token of the holder.
+        ttl: seconds after which the lock expires unless it is extended.
+    """
+
+    tenant_id: str
+    resource: str
+    fencing_token: int
+    ttl: float
+
+
 @runtime_checkable
 class ILeasedLock(ILockStrategy, Protocol):
     """Locks that are held while a block runs."""
@@ -130,5 +147,26 @@ class ILeasedLock(ILockStrategy, Protocol):
         Raises:
             LockAcquisitionError: the lock was not granted within ``timeout``.
             LeaseLostError: the lock was lost while the block ran.
+        """
+        ...
+
+    @abstractmethod
+    async def list_held(self) -> list[HeldLock]:
+        """Return the locks that any process holds, by tenant and resource.
+
+        These are the locks of the tenant of the request, or all locks inside ``system_tenant``.
+
+        Raises:
+            LockingError: the lock servers did not reply.
+        """
+        ...
+
+    @abstractmethod
+    async def health_check(self) -> None:
+        """Check that a lock can be granted, by granting and releasing one.
+
+        Raises:
+            LockingError: too few lock servers replied.
+            ConfigError: the lock servers reject the client, or its permissions do not suffice.
         """
         ...

@@ -19,15 +19,8 @@ from cqrs_ddd_core.primitives.exceptions import CacheError, ConfigError
 from cqrs_ddd_core.spi import system_clock, tenancy
 from cqrs_ddd_core.spi.caching import cache_validation as validation
 
+from . import driver
 from .circuit_breaker import CircuitBreaker, PendingInvalidations
-from .driver import (
-    Argument,
-    Script,
-    ensure_namespace,
-    execute_with_timeout,
-    get_execute,
-    load_script,
-)
 
 T = TypeVar("T")
 
@@ -74,20 +67,20 @@ class RedisCacheService(IVersionedCache):
         clock: IClock | None = None,
         random: Callable[[], float] = system_random.random,
     ) -> None:
-        ensure_namespace(namespace, reserved={"v", "l", "g"})
+        driver.ensure_namespace(namespace, reserved={"v", "l", "g"})
         _ensure(response_timeout > 0, "response_timeout", "must be positive", response_timeout)
         _ensure(pause >= 0, "pause", "must not be negative", pause)
         _ensure(0 <= jitter < 1, "jitter", "must be from 0 to below 1", jitter)
-        self._send = get_execute(client)
+        self._send = driver.get_execute(client)
         self._response_timeout = response_timeout
         self._jitter, self._random = jitter, random
         self._fail_open = fail_open
         self._namespace = namespace
         self._generation = f"{namespace}:g".encode()
         self._known_generation = self._unused_generation = ""
-        self._lease_script = load_script(client, "caching", "lease.lua")
-        self._fill_script = load_script(client, "caching", "fill.lua")
-        self._set_script = load_script(client, "caching", "set.lua")
+        self._lease_script = driver.load_script(client, "caching", "lease.lua")
+        self._fill_script = driver.load_script(client, "caching", "fill.lua")
+        self._set_script = driver.load_script(client, "caching", "set.lua")
         self._breaker = CircuitBreaker(
             self._repeat,
             pause=pause,
@@ -107,7 +100,7 @@ class RedisCacheService(IVersionedCache):
         if not distinct:
             return {}
         # MGET even for one key: it returns nil for a value of another type, where GET would fail.
-        command: list[Argument] = ["MGET", *self._names(own, "v")]
+        command: list[driver.Argument] = ["MGET", *self._names(own, "v")]
         reading = self._breaker.execute(f"read {_label(distinct)}", lambda: self._execute(*command))
         contents: Sequence[bytes | None] = await self._await(reading, [])
         pairs = zip(distinct, contents, strict=False)
@@ -121,13 +114,13 @@ class RedisCacheService(IVersionedCache):
         content = validation.encode_cached_value(key, value)
         own = _add_tenant([key], "write to the cache")
         keys = [*self._names(own, "vl"), self._generation]
-        arguments: list[Argument] = [content, self._to_milliseconds(ttl)]
+        arguments: list[driver.Argument] = [content, self._to_milliseconds(ttl)]
         setting = self._breaker.execute_change(
             f"set {key}", lambda: self._write(keys, arguments), own, includes_write=True
         )
         await self._await(setting, None)
 
-    async def _write(self, keys: list[bytes], arguments: list[Argument]) -> None:
+    async def _write(self, keys: list[bytes], arguments: list[driver.Argument]) -> None:
         # Twice, since the first call may only learn the generation. If the generation has changed
         # again by the second call, another client has voided all earlier writes: the key stays
         # unset.
@@ -186,7 +179,7 @@ class RedisCacheService(IVersionedCache):
             return {}
         names = [*self._names(own, "l"), self._generation]
         milliseconds = max(1, int(min(ttl, _UNLIMITED) * 1000))
-        arguments: list[Argument] = [milliseconds, token_hex(16), *tokens.values()]
+        arguments: list[driver.Argument] = [milliseconds, token_hex(16), *tokens.values()]
         leasing = self._breaker.execute(
             f"lease {_label(keys)}", lambda: self._run(self._lease_script, names, arguments)
         )
@@ -217,7 +210,7 @@ class RedisCacheService(IVersionedCache):
             return ()
         names = [*self._names(own, "vl"), self._generation]
         fills = [(leases[key], contents[key], self._to_milliseconds(ttl)) for key in filled]
-        arguments: list[Argument] = [part for fill in fills for part in fill]
+        arguments: list[driver.Argument] = [part for fill in fills for part in fill]
         filling = self._breaker.execute(
             f"fill {_label(filled)}", lambda: self._run(self._fill_script, names, arguments)
         )
@@ -266,13 +259,15 @@ class RedisCacheService(IVersionedCache):
         # Together with the lease: a fill that has been sent must not arrive after the deletion.
         await self._execute("UNLINK", *self._names(keys, "vl"))
 
-    async def _run(self, script: Script, keys: list[bytes], arguments: list[Argument]) -> Any:
-        return await execute_with_timeout(script(keys, arguments), self._response_timeout)
+    async def _run(
+        self, script: driver.Script, keys: list[bytes], arguments: list[driver.Argument]
+    ) -> Any:
+        return await driver.execute_with_timeout(script(keys, arguments), self._response_timeout)
 
-    async def _execute(self, *command: Argument) -> Any:
+    async def _execute(self, *command: driver.Argument) -> Any:
         """Send a command and return the reply as bytes, even if the client decodes replies."""
         sending = self._send(*command, **{NEVER_DECODE: True})
-        return await execute_with_timeout(sending, self._response_timeout)
+        return await driver.execute_with_timeout(sending, self._response_timeout)
 
     def _names(self, keys: Iterable[str], kinds: str) -> list[bytes]:
         """Return the names in Redis of values (kind v), leases (kind l) or both.

@@ -10,14 +10,7 @@ from cqrs_ddd_core.ports.queue_signal import IQueueSignal
 from cqrs_ddd_core.primitives.exceptions import ConfigError, InvalidOperationError, MessagingError
 from cqrs_ddd_core.spi.waiters import Waiters
 
-from .driver import (
-    FAILURES,
-    describe_error,
-    ensure_namespace,
-    execute_with_timeout,
-    get_execute,
-    is_permanent,
-)
+from . import driver
 from .pubsub import PubSubListener
 
 
@@ -38,8 +31,8 @@ class RedisQueueSignal(IQueueSignal):
     """
 
     def __init__(self, client: Redis, *, namespace: str, response_timeout: float = 1.0) -> None:
-        ensure_namespace(namespace)
-        self._execute = get_execute(client)
+        driver.ensure_namespace(namespace)
+        self._execute = driver.get_execute(client)
         self._channel = f"{namespace}:signal"
         self._response_timeout = response_timeout
         self._waiters = Waiters()
@@ -68,10 +61,10 @@ class RedisQueueSignal(IQueueSignal):
         """
         publishing = self._execute("PUBLISH", self._channel, channel)
         try:
-            await execute_with_timeout(publishing, self._response_timeout)
-        except FAILURES as error:
-            reason = describe_error(f"notify {channel}", error)
-            if is_permanent(error):
+            await driver.execute_with_timeout(publishing, self._response_timeout)
+        except driver.FAILURES as error:
+            reason = driver.describe_error(f"notify {channel}", error)
+            if driver.is_permanent(error):
                 raise ConfigError(reason) from error
             raise MessagingError(reason) from error
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 
-from ...ports import IClock, ILeasedLock, ILockLease
+from ...ports import HeldLock, IClock, ILeasedLock, ILockLease
 from ...primitives.exceptions import LeaseLostError, LockAcquisitionError
-from ...spi import keyed_queue, leases, system_clock
+from ...spi import keyed_queue, leases, system_clock, tenancy
 from ...spi.leases import LockName
 
 
@@ -102,6 +102,23 @@ class InMemoryLockStrategy(ILeasedLock):
                 renewal.lose()
         finally:
             self._leave(name, holder)
+
+    async def list_held(self) -> list[HeldLock]:
+        """Return the locks that are held, by tenant and resource."""
+        visible = tenancy.get_visible_tenant()
+        await asyncio.sleep(0)
+        now = self._clock.monotonic()
+        return sorted(
+            HeldLock(name.tenant_id, name.resource, holder.token, holder.expires_at - now)
+            for name in list(self._queue.current)
+            if isinstance(name, LockName)
+            and visible in (None, name.tenant_id)
+            and (holder := self._find_holder(name)) is not None
+        )
+
+    async def health_check(self) -> None:
+        """Return at once, since the locks depend on no server."""
+        await asyncio.sleep(0)
 
     async def _acquire(self, name: LockName, timeout: float, ttl: float) -> _Holder | None:
         leases.ensure_lockable(name.resource, ttl=ttl, timeout=timeout)

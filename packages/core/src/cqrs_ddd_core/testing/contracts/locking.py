@@ -34,6 +34,32 @@ class LockContract(LockTenancyContract):
         assert await other_lock.acquire(name, timeout=1)
         await other_lock.release(name)
 
+    async def test_held_locks_are_listed_until_they_end(
+        self, lock: ILeasedLock, other_lock: ILeasedLock
+    ) -> None:
+        one, two, expiring = sorted((_name(), _name(), f"{{{_name()}}}:fence"))
+        assert await lock.acquire(one, timeout=1, ttl=20)
+        assert await lock.acquire(expiring, timeout=1, ttl=0.05)
+        async with other_lock.hold(two, timeout=1, ttl=10) as lease:
+            await asyncio.sleep(0.1)
+            held = [
+                each for each in await lock.list_held() if each.resource in (one, two, expiring)
+            ]
+            assert [(each.tenant_id, each.resource) for each in held] == [("", one), ("", two)]
+            assert held[1].fencing_token == lease.fencing_token
+            assert 10 < held[0].ttl <= 20
+            assert 0 < held[1].ttl <= 10
+        await lock.release(one)
+
+        assert not {one, two} & {each.resource for each in await other_lock.list_held()}
+
+    async def test_health_check_leaves_no_lock(self, lock: ILeasedLock) -> None:
+        before = {each.resource for each in await lock.list_held()}
+
+        await asyncio.gather(*(lock.health_check() for _ in range(3)))
+
+        assert {each.resource for each in await lock.list_held()} <= before
+
     async def test_acquire_with_a_timeout_of_zero_does_not_wait(self, lock: ILeasedLock) -> None:
         name = _name()
 

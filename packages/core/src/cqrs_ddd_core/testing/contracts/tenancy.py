@@ -410,6 +410,12 @@ class LockTenancyContract:
         with tenant(None):
             assert await other_lock.acquire(name, timeout=1)
             await other_lock.release(name)
+        with tenant("south"):
+            assert name not in {each.resource for each in await other_lock.list_held()}
+        for scope in (tenant("north"), system_tenant()):
+            with scope:
+                held = [each for each in await other_lock.list_held() if each.resource == name]
+                assert [each.tenant_id for each in held] == ["north"]
         with tenant("north"):
             assert not await other_lock.acquire(name, timeout=0)
             assert await lock.extend(name, 10)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from cqrs_ddd_core.spi.leases import LockName
 from .. import driver
 from ..pubsub import PubSubListener
 from .acquire_attempt import AcquireAttempt
-from .strategy import Grant, RedisLockStrategy, to_milliseconds
+from .strategy import FoundLock, Grant, RedisLockStrategy, find_locks, to_milliseconds
 
 _HEARTBEATS_PER_WINDOW = 3
 _RETRY_PAUSE = 0.05
@@ -76,6 +76,7 @@ class FifoRedisLockStrategy(RedisLockStrategy):
         super().__init__(namespace=namespace, response_timeout=response_timeout, clock=clock)
         if not heartbeat > 0:
             raise InvalidOperationError(f"heartbeat must be positive seconds, got {heartbeat}")
+        self._send = driver.get_execute(client)
         self._heartbeat = heartbeat
         self._window = to_milliseconds(heartbeat * _HEARTBEATS_PER_WINDOW)
         self._listener = PubSubListener(client, self._channel, self._notify_owner)
@@ -158,6 +159,11 @@ class FifoRedisLockStrategy(RedisLockStrategy):
             return None
         return Grant(attempt.owner, token, valid_until)
 
+    async def _list_keys(self, pattern: str) -> Mapping[str, FoundLock]:
+        finding = find_locks(self._send, pattern)
+        found: Mapping[str, FoundLock] = await self._execute("list", "locks", finding)
+        return found
+
     async def _extend(self, name: LockName, owner: str, ttl: float) -> bool:
         extending = self._extend_script(self._keys(name)[:1], (owner, to_milliseconds(ttl)))
         return bool(await self._execute("extend", name, extending))
@@ -185,7 +191,7 @@ class FifoRedisLockStrategy(RedisLockStrategy):
             self._notify_owner(driver.decode_text(notified))
         return bool(reply)
 
-    async def _execute(self, operation: str, name: LockName, command: driver.Command) -> Any:
+    async def _execute(self, operation: str, name: LockName | str, command: driver.Command) -> Any:
         try:
             return await driver.execute_with_timeout(command, self._response_timeout)
         except driver.FAILURES as error:

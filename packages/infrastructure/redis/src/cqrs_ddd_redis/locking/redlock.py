@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random as system_random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,11 +17,11 @@ from cqrs_ddd_core.primitives.exceptions import ConfigError, LockingError
 from cqrs_ddd_core.spi.keyed_queue import KeyedQueue
 from cqrs_ddd_core.spi.leases import LockName
 
-from ..driver import describe_error, is_permanent
+from .. import driver
 from ..pubsub import PubSubListener
 from .acquire_attempt import AcquireAttempt
 from .server_pool import QuorumReply, ServerPool
-from .strategy import Grant, RedisLockStrategy, to_milliseconds
+from .strategy import FoundLock, Grant, RedisLockStrategy, find_locks, to_milliseconds
 
 _DAY = 86_400.0
 _POLL = 0.1, 0.3
@@ -252,6 +252,26 @@ class RedlockLockStrategy(RedisLockStrategy):
     def _choose_token(self, tokens: Sequence[int]) -> int:
         return max(tokens)
 
+    async def _list_keys(self, pattern: str) -> Mapping[str, FoundLock]:
+        replies = await asyncio.gather(
+            *(
+                driver.execute_with_timeout(
+                    find_locks(driver.get_execute(client), pattern), self._response_timeout
+                )
+                for client in self._servers.clients
+            ),
+            return_exceptions=True,
+        )
+        errors = [reply for reply in replies if isinstance(reply, BaseException)]
+        for error in errors:
+            if not isinstance(error, driver.FAILURES):
+                raise error
+        lists = [reply for reply in replies if not isinstance(reply, BaseException)]
+        if len(lists) < self._servers.majority:
+            values = [1] * len(lists) + [None] * len(errors)
+            raise self._no_majority("list", "locks", QuorumReply(values, errors))
+        return _merge_locks(lists, self._servers.majority)
+
     async def _extend(self, name: LockName, owner: str, ttl: float) -> bool:
         valid_until = self._clock.monotonic() + self._validity(ttl)
         keys = self._keys(name)[:1]
@@ -275,12 +295,12 @@ class RedlockLockStrategy(RedisLockStrategy):
         raise self._no_majority(operation, name, reply)
 
     def _no_majority(
-        self, operation: str, name: LockName, reply: QuorumReply
+        self, operation: str, name: LockName | str, reply: QuorumReply
     ) -> LockingError | ConfigError:
-        permanent = [error for error in reply.failures if is_permanent(error)]
+        permanent = [error for error in reply.failures if driver.is_permanent(error)]
         servers = len(reply.values)
         if servers - len(permanent) < self._servers.majority:
-            return ConfigError(describe_error(f"{operation} {name}", permanent[-1]))
+            return ConfigError(driver.describe_error(f"{operation} {name}", permanent[-1]))
         failure = reply.failures[-1]
         reason = str(failure) or type(failure).__name__
         return LockingError(
@@ -298,6 +318,24 @@ class RedlockLockStrategy(RedisLockStrategy):
         attempt = self._queue.current.get(lock)
         if attempt is not None:
             attempt.on_released(server)
+
+
+def _merge_locks(lists: Sequence[Mapping[str, FoundLock]], majority: int) -> dict[str, FoundLock]:
+    """Return the locks that a majority of the servers has granted to one owner."""
+    granted: dict[tuple[str, str], list[FoundLock]] = {}
+    for found in lists:
+        for key, lock in found.items():
+            granted.setdefault((key, lock.owner), []).append(lock)
+    return {
+        key: FoundLock(
+            owner,
+            max(lock.fencing_token for lock in locks),
+            # Until then a majority keeps the lock.
+            sorted((lock.milliseconds for lock in locks), reverse=True)[majority - 1],
+        )
+        for (key, owner), locks in granted.items()
+        if len(locks) >= majority
+    }
 
 
 def _token_lifetime(ttl: float) -> int:

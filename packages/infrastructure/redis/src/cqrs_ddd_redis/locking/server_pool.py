@@ -12,15 +12,7 @@ from redis.asyncio import Redis
 from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.primitives.exceptions import ConfigError, InvalidOperationError
 
-from ..driver import (
-    FAILURES,
-    Deadline,
-    Script,
-    build_timeout_error,
-    execute_with_timeout,
-    load_script,
-    wait_for_end,
-)
+from .. import driver
 
 _SLOW_SECONDS = 10.0
 """Time for which a server that has not replied gets a shorter timeout."""
@@ -72,18 +64,18 @@ class ServerPool:
                 f"cannot build a majority of {len(clients)} clients; pass a different client for "
                 "each server, ideally an odd number of servers that do not fail together"
             )
-        self._clients = clients
+        self.clients = clients
         self._response_timeout = response_timeout
         self._clock = clock
         self._slow_until: dict[int, float] = {}
         self.majority = len(clients) // 2 + 1
 
-    def load(self, *files: str) -> list[Script]:
+    def load(self, *files: str) -> list[driver.Script]:
         """Return the script for each server."""
-        return [load_script(client, "locking", *files) for client in self._clients]
+        return [driver.load_script(client, "locking", *files) for client in self.clients]
 
     async def execute(
-        self, scripts: Sequence[Script], keys: Sequence[str], arguments: Sequence[str | int]
+        self, scripts: Sequence[driver.Script], keys: Sequence[str], arguments: Sequence[str | int]
     ) -> QuorumReply:
         """Run the script on every server; all commands have ended when it returns.
 
@@ -94,14 +86,14 @@ class ServerPool:
         loop = asyncio.get_running_loop()
         tasks = [loop.create_task(script(keys, arguments)) for script in scripts]
         slow = self._find_slow()
-        deadlines = [Deadline(partial(_cancel, tasks), self._response_timeout)]
+        deadlines = [driver.Deadline(partial(_cancel, tasks), self._response_timeout)]
         if slow:
             cancel = partial(_cancel, [tasks[number] for number in slow])
-            deadlines.append(Deadline(cancel, self._response_timeout * _SHORT_TIMEOUT))
+            deadlines.append(driver.Deadline(cancel, self._response_timeout * _SHORT_TIMEOUT))
         try:
             await _end_of_all(tasks)
         except asyncio.CancelledError as cancelled:
-            await wait_for_end(tasks)
+            await driver.wait_for_end(tasks)
             raise cancelled
         finally:
             for deadline in deadlines:
@@ -111,15 +103,15 @@ class ServerPool:
     async def _execute_on_one(self, command: Coroutine[None, None, int]) -> QuorumReply:
         """Await a command without a task, which would cost a fifth of the time of a command."""
         try:
-            reply = await execute_with_timeout(command, self._response_timeout)
+            reply = await driver.execute_with_timeout(command, self._response_timeout)
             return QuorumReply([reply], [])
-        except FAILURES as error:
+        except driver.FAILURES as error:
             return QuorumReply([None], [error])
 
     def _find_slow(self) -> Collection[int]:
         now = self._clock.monotonic()
         slow = [number for number, until in self._slow_until.items() if now < until]
-        return slow if len(self._clients) - len(slow) >= self.majority else ()
+        return slow if len(self.clients) - len(slow) >= self.majority else ()
 
     def _collect(self, tasks: Sequence[asyncio.Task[int]], slow: Collection[int]) -> QuorumReply:
         values: list[int | None] = []
@@ -131,7 +123,7 @@ class ServerPool:
                 values.append(tasks[number].result())
                 self._slow_until.pop(number, None)
                 continue
-            if not isinstance(error, FAILURES):
+            if not isinstance(error, driver.FAILURES):
                 raise error
             values.append(None)
             failures.append(error)
@@ -168,4 +160,4 @@ def _find_error(task: asyncio.Task[int], timeout: float) -> BaseException | None
     try:
         return task.exception()
     except asyncio.CancelledError as cancelled:
-        return build_timeout_error(cancelled, timeout)
+        return driver.build_timeout_error(cancelled, timeout)

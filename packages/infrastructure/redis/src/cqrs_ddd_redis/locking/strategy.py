@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import ClassVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from cqrs_ddd_core.ports.clock import IClock
-from cqrs_ddd_core.ports.locking import ILeasedLock, ILockLease
+from cqrs_ddd_core.ports.locking import HeldLock, ILeasedLock, ILockLease
 from cqrs_ddd_core.primitives import exceptions as errors
 from cqrs_ddd_core.primitives.shielding import run_to_completion
-from cqrs_ddd_core.spi import leases
+from cqrs_ddd_core.spi import leases, tenancy
 from cqrs_ddd_core.spi.system_clock import SystemClock
 
-from ..driver import ensure_namespace
+from .. import driver
 
 logger = logging.getLogger(__name__)
 
 _FAILURES = (errors.LockingError, errors.ConfigError)
+_HEALTH_CHECK_TTL = 10.0
 _MAX_HOLDERS = 1_000
 _RETRY_PAUSE = 0.05
 
@@ -63,7 +65,7 @@ class RedisLockStrategy(ILeasedLock):
             raise errors.InvalidOperationError(
                 f"response_timeout must be positive seconds, got {response_timeout}"
             )
-        ensure_namespace(namespace)
+        driver.ensure_namespace(namespace)
         self._prefix = f"{namespace}:{self._kind}"
         self._channel = f"{self._prefix}:waiters:{secrets.token_hex(8)}"
         self._response_timeout = response_timeout
@@ -133,6 +135,35 @@ class RedisLockStrategy(ILeasedLock):
         """
         name = leases.name_lock(resource)
         return _LockedBlock(self, name, timeout, ttl, cancel_on_loss)
+
+    async def list_held(self) -> list[HeldLock]:
+        """Return the locks that any process holds, found by SCAN, by tenant and resource.
+
+        Raises:
+            LockingError: too few servers replied.
+            ConfigError: the server rejects the client, or its permissions do not suffice.
+        """
+        tenant_id = tenancy.get_visible_tenant()
+        scope = "*" if tenant_id is None else _escape(_prefix(tenant_id))
+        pattern = f"{_escape(self._prefix)}:{scope}{{*}}"
+        return sorted(
+            HeldLock(*self._parse_key(key), found.fencing_token, found.milliseconds / 1000)
+            for key, found in (await self._list_keys(pattern)).items()
+        )
+
+    async def health_check(self) -> None:
+        """Check that the servers grant a lock, which is released at once.
+
+        Raises:
+            LockingError: too few servers replied.
+            ConfigError: the server rejects the client, or its permissions do not suffice.
+        """
+        name = leases.LockName("", "health check")
+        owner = self._create_owner(_HEALTH_CHECK_TTL)
+        # Without a grant another process holds the lock for its check, so the servers work.
+        grant = await self._try_acquire(name, owner, 0.0, _HEALTH_CHECK_TTL)
+        if grant is not None:
+            await self._release(name, grant.owner)
 
     async def _acquire(self, name: leases.LockName, timeout: float, ttl: float) -> Grant | None:
         leases.ensure_lockable(name.resource, ttl=ttl, timeout=timeout)
@@ -206,9 +237,11 @@ class RedisLockStrategy(ILeasedLock):
 
     def _key(self, name: leases.LockName) -> str:
         """Return the name of the lock in Redis; the braces keep all of its keys on one node."""
-        # Quoted, so that a tenant cannot be a part of another name.
-        tenant = f"{quote(name.tenant_id, safe='')}:" if name.tenant_id else ""
-        return f"{self._prefix}:{tenant}{{{name.resource}}}"
+        return f"{self._prefix}:{_prefix(name.tenant_id)}{{{name.resource}}}"
+
+    def _parse_key(self, key: str) -> tuple[str, str]:
+        tenant, _, resource = key[len(self._prefix) + 1 :].partition("{")
+        return unquote(tenant[:-1]), resource[:-1]
 
     def _validity(self, ttl: float) -> float:
         """Return the seconds of a ttl that remain in spite of clock drift.
@@ -225,6 +258,11 @@ class RedisLockStrategy(ILeasedLock):
         self, name: leases.LockName, owner: str, timeout: float, ttl: float
     ) -> Grant | None:
         """Return the grant, or None and no trace of ``owner`` if the lock was not free in time."""
+        ...
+
+    @abstractmethod
+    async def _list_keys(self, pattern: str) -> Mapping[str, FoundLock]:
+        """Return the locks that are held, by their keys that match the pattern."""
         ...
 
     @abstractmethod
@@ -284,6 +322,47 @@ class _LockedBlock(AbstractAsyncContextManager[ILockLease]):
                 logger.warning("%s; the lock expires with its ttl", failure)
         if error is None and not was_held:
             self._renewal.lose()
+
+
+@dataclass(frozen=True)
+class FoundLock:
+    """State of a lock on one server.
+
+    Args:
+        owner: name of the holder in Redis.
+        fencing_token: last token of the lock.
+        milliseconds: time after which the lock expires.
+    """
+
+    owner: str
+    fencing_token: int
+    milliseconds: int
+
+
+async def find_locks(execute: driver.Execute, pattern: str) -> dict[str, FoundLock]:
+    """Return the locks on a server by key."""
+    found: dict[str, FoundLock] = {}
+    cursor: bytes | str | int = 0
+    while True:
+        cursor, names = await execute("SCAN", cursor, "MATCH", pattern, "COUNT", 1_000)
+        for name in names:
+            key = driver.decode_text(name)
+            owner, token = await execute("MGET", key, f"{key}:fence")
+            remaining = await execute("PTTL", key)
+            if owner is not None and remaining > 0:
+                text = driver.decode_text(owner)
+                found[key] = FoundLock(text, int(token or 0), remaining)
+        if not int(cursor):
+            return found
+
+
+def _prefix(tenant_id: str) -> str:
+    # Quoted, so that a tenant cannot be a part of another name.
+    return f"{quote(tenant_id, safe='')}:" if tenant_id else ""
+
+
+def _escape(text: str) -> str:
+    return re.sub(r"([\\*?\[\]])", r"\\\1", text)
 
 
 def to_milliseconds(seconds: float) -> int:
