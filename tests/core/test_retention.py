@@ -22,7 +22,7 @@ DAY = 86400.0
 
 
 class Backend(InMemoryBackend):
-    """Backend whose outbox and inbox use one clock."""
+    """Backend with one clock for outbox and inbox."""
 
     def __init__(self, clock: FakeClock) -> None:
         super().__init__()

@@ -46,6 +46,7 @@ from cqrs_ddd_core.ports import IEventLog, get_current_uow
 from cqrs_ddd_core.ports.event_store import IEventStoreProvider
 from cqrs_ddd_core.primitives.exceptions import (
     BusinessRuleError,
+    CommandTimeoutError,
     CommitOutcomeUnknownError,
     ErrorClass,
     InvariantViolationError,
@@ -529,6 +530,7 @@ async def test_message_of_a_violated_business_rule_is_sent_to_the_client(
     [
         (OptimisticConcurrencyError(SECRET), 409, "conflict"),
         (LockAcquisitionError(SECRET), 503, "busy"),
+        (CommandTimeoutError(SECRET), 503, "busy"),
         (PersistenceError(SECRET), 503, "unavailable"),
         (CommitOutcomeUnknownError(SECRET), 503, "outcome-unknown"),
         (CQRSDDDError(SECRET), 500, "fault"),

@@ -340,7 +340,7 @@ def test_composition_root_of_the_order_system_stays_small() -> None:
     ]
 
     assert len(source.splitlines()) <= 110
-    assert sum(len(each.names) for each in imports) <= 22
+    assert sum(len(each.names) for each in imports) <= 23
 
 
 def test_error_for_an_unknown_storage_style_lists_both_styles(shop: Shop) -> None:

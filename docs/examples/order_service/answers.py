@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from cqrs_ddd_core import correlation_scope
 from cqrs_ddd_core.primitives.exceptions import (
     AmbiguousStreamError,
+    CommandTimeoutError,
     CommitOutcomeUnknownError,
     ConcurrencyError,
     ConstraintViolationError,
@@ -91,6 +92,7 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     ConcurrencyError: _CONFLICT,
     LockAcquisitionError: _BUSY,
     LeaseLostError: _BUSY,
+    CommandTimeoutError: _BUSY,
     TransientCommandError: _UNAVAILABLE,
     InfrastructureError: _UNAVAILABLE,
     PositionTimeoutError: Answer(

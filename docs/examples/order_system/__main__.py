@@ -43,6 +43,7 @@ environment:
   STYLE         state: store an order as a row (default)
                 events: store only its events, by default in the file NAME.events.db
   BUSY_SECONDS  seconds to wait for another writer on SQLite (default: 5)
+  COMMAND_SECONDS seconds that a command may take (default: 10)
   LEASE_SECONDS seconds until another run can take over the messages of a killed run (default: 8)
   SERVICES      false: a web process leaves the relay and the worker to another process
 

@@ -13,6 +13,7 @@ from cqrs_ddd_core import (
     InMemoryBackend,
     OutboxRelay,
     Retention,
+    TimeoutMiddleware,
     standard_middlewares,
 )
 
@@ -59,7 +60,9 @@ def create_system(settings: Settings, *, read_only: bool = False) -> System:
     retry = ExponentialBackoffPolicy(max_attempts=20, base=0.01, maximum=1.0)
     app = Application(
         backend,
-        middlewares=standard_middlewares(ConflictRetryMiddleware(retry)),
+        middlewares=standard_middlewares(
+            ConflictRetryMiddleware(retry), TimeoutMiddleware(settings.command_seconds)
+        ),
         relay=relay,
         services=[projections, Retention()],
     )

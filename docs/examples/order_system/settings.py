@@ -26,6 +26,8 @@ class Settings(EnvConfig):
     style: Style = "state"
     busy_seconds: Seconds = 5.0
     """Time that a writer waits for another writer on SQLite."""
+    command_seconds: Seconds = 10.0
+    """Time limit of a command."""
     lease_seconds: Seconds = 8.0
     """Time until another run can take over the messages and events of a killed run."""
     services: bool = True

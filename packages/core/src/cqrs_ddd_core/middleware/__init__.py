@@ -5,6 +5,7 @@ from .idempotency import IdempotencyMiddleware
 from .locking import CriticalSection, LockingMiddleware
 from .logging import ContextFilter, LoggingMiddleware, install_context_filter
 from .outbox import OutboxMiddleware
+from .timeout import TimeoutMiddleware
 from .validation import ValidatorMiddleware
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "LockingMiddleware",
     "LoggingMiddleware",
     "OutboxMiddleware",
+    "TimeoutMiddleware",
     "ValidatorMiddleware",
     "install_context_filter",
 ]

@@ -21,6 +21,7 @@
     │   ├── HierarchyLimitExceededError
     │   └── CorruptHierarchyError
     ├── TransientCommandError
+    │   └── CommandTimeoutError
     ├── PermanentCommandError
     ├── DuplicateCommandError
     ├── ResultNotRememberedError

@@ -40,6 +40,32 @@ class TransientCommandError(CQRSDDDError):
     """The command failed for a passing reason; sending it again may succeed."""
 
 
+class CommandTimeoutError(TransientCommandError):
+    """The command took longer than its time limit and is not stored.
+
+    It is transient, because the cause is usually a lock or a load that passes.
+
+    Attributes:
+        message_type: name of the command's class.
+        seconds: time limit.
+    """
+
+    def __init__(self, message: str = "", *, message_type: str = "", seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.message_type = message_type
+        self.seconds = seconds
+
+    @classmethod
+    def after(cls, message_type: str, seconds: float) -> CommandTimeoutError:
+        """Build the error for a command that did not end within ``seconds``."""
+        return cls(
+            f"{message_type} did not end within {seconds} s and is not stored; send it again, "
+            "and look for a transaction that holds a lock",
+            message_type=message_type,
+            seconds=seconds,
+        )
+
+
 class PermanentCommandError(CQRSDDDError):
     """The command can never succeed; an operator has to look at it."""
 
