@@ -49,18 +49,38 @@ class RowChecks:
     """
 
     def __init__(self, checks: Sequence[tuple[str, sa.Column[Any], Check]]) -> None:
-        self._checks = checks
+        self._checks = [
+            (key, _list_kept_classes(check), column, check) for key, column, check in checks
+        ]
 
     def ensure_kept(self, aggregate: AggregateRoot[Any], row: Mapping[str, Any]) -> None:
         """Raise ``ValidationError`` for a value that its column would change."""
-        for key, column, check in self._checks:
+        for key, kept, column, check in self._checks:
             value = row[key]
-            if value is not None and (problem := check(value)) is not None:
+            # Most values are kept by their class, without a call.
+            if value.__class__ not in kept and (problem := check(value)) is not None:
                 text = f"column {column.name} ({column.type!r}) {problem}"
                 raise ValidationError(
                     f"cannot save {aggregate.aggregate_type} {aggregate.id}: {text}",
                     errors={key: (problem,)},
                 )
+
+
+class _CheckClass:
+    """Check of the class of a value alone."""
+
+    def __init__(self, *kinds: type) -> None:
+        self.kinds = kinds
+
+    def __call__(self, value: object) -> str | None:
+        expected = " or ".join(kind.__name__ for kind in self.kinds)
+        return None if isinstance(value, self.kinds) else _expect(expected, value)
+
+
+def _list_kept_classes(check: Check) -> frozenset[type]:
+    """Return the classes whose values need no check, with the class of None."""
+    kinds = check.kinds if isinstance(check, _CheckClass) else ()
+    return frozenset({type(None), *kinds})
 
 
 def build_check(stored: ColumnType, dialect: str, restore: Restore) -> Check | None:
@@ -72,7 +92,7 @@ def build_check(stored: ColumnType, dialect: str, restore: Restore) -> Check | N
         is_native = dialect != "sqlite" and (
             isinstance(stored, postgresql.INTERVAL) or stored.native
         )
-        return _check_class(timedelta) if is_native else _check_duration
+        return _CheckClass(timedelta) if is_native else _check_duration
     if isinstance(stored, (UtcDateTime, ExactDecimal, sa.types.UserDefinedType)):
         return None
     if isinstance(stored, sa.TypeDecorator):
@@ -101,20 +121,11 @@ def _find_check(stored: ColumnType, dialect: str) -> Check | None:
     if isinstance(stored, sa.CHAR):
         return _check_padded_text(stored.length or 1)
     if isinstance(stored, sa.String):
-        return _check_text(stored.length)
+        return _CheckClass(str) if stored.length is None else _check_text(stored.length)
     if isinstance(stored, sa.Date):
         return _check_date
     natives = lossy_columns.find_native_types(stored)
-    return _check_class(*natives) if natives and natives != (bool,) else None
-
-
-def _check_class(*kinds: type) -> Check:
-    expected = " or ".join(kind.__name__ for kind in kinds)
-
-    def check(value: object) -> str | None:
-        return None if isinstance(value, kinds) else _expect(expected, value)
-
-    return check
+    return _CheckClass(*natives) if natives and natives != (bool,) else None
 
 
 def _expect(expected: str, value: object) -> str:
@@ -221,14 +232,14 @@ def _check_duration(value: object) -> str | None:
     return None
 
 
-def _check_text(length: int | None) -> Check:
+def _check_text(length: int) -> Check:
     problem = f"holds at most {length} characters"
 
     def check(value: object) -> str | None:
         if not isinstance(value, str):
             return _expect("str", value)
         # PostgreSQL cuts off blanks beyond the length without an error.
-        return None if length is None or len(value) <= length else problem
+        return None if len(value) <= length else problem
 
     return check
 
