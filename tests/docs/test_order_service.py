@@ -19,6 +19,7 @@ import httpx
 import pytest
 from fastapi import Depends, FastAPI, Request
 from fastapi.testclient import TestClient
+from order_service import answers
 from order_service import service as endpoints
 from order_service.answers import ANSWERS
 from order_service.bodies import NewLine
@@ -36,6 +37,7 @@ from cqrs_ddd_core import (
     ContextFilter,
     CQRSDDDError,
     InMemoryBackend,
+    OutageLog,
     StoredEvent,
     UnitOfWork,
     get_correlation_id,
@@ -540,10 +542,12 @@ async def test_message_of_a_violated_business_rule_is_sent_to_the_client(
 async def test_internal_details_are_logged_and_not_sent_to_the_client(
     in_memory: Service,
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
     error: Exception,
     status: int,
     name: str,
 ) -> None:
+    monkeypatch.setattr(answers, "outages", OutageLog(answers.logger))
     in_memory.break_with(error)
     caplog.handler.addFilter(ContextFilter())
 
@@ -557,7 +561,7 @@ async def test_internal_details_are_logged_and_not_sent_to_the_client(
     assert len(logged) == (status >= 500)
     for record in logged:
         assert SECRET in record.getMessage()
-        assert record.exc_info
+        assert bool(record.exc_info) is (status == 500)
         assert vars(record)["correlation_id"] == "r-1"
 
 
@@ -643,6 +647,30 @@ async def test_response_for_a_lost_server_asks_to_retry_and_hides_internal_detai
         assert name not in response.text
         assert "connect" not in problem["detail"]
     assert again.status_code == 200
+
+
+async def test_outage_of_the_database_does_not_fill_the_log(
+    postgres_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "outages", OutageLog(answers.logger))
+    url = await asyncio.to_thread(new_database, postgres_url)
+    name = url.rpartition("/")[2]
+    gone = [
+        f"ALTER DATABASE {name} ALLOW_CONNECTIONS false",
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
+    ]
+    async with serve(create_app(Settings(url, services=False))) as service:
+        await service.add_line()
+        await _execute(postgres_url, *gone)
+        caplog.clear()
+
+        rejected = [await service.ship() for _ in range(20)]
+        rejected += [await service.client.get("/orders") for _ in range(20)]
+
+    assert {response.status_code for response in rejected} == {503}
+    # A line of the application and one of the service, for each of two classes of errors.
+    assert len(caplog.records) <= 4
+    assert not [each for each in caplog.records if each.exc_info or "\n" in each.getMessage()]
 
 
 async def _execute(url: str, *statements: str) -> None:

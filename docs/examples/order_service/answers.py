@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
-from cqrs_ddd_core import correlation_scope
+from cqrs_ddd_core import OutageLog, correlation_scope
 from cqrs_ddd_core.primitives.exceptions import (
     AmbiguousStreamError,
     CommandTimeoutError,
@@ -36,6 +36,7 @@ from cqrs_ddd_core.primitives.exceptions import (
 )
 
 logger = logging.getLogger(__name__)
+outages = OutageLog(logger)
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -147,6 +148,8 @@ def describe_problem(
 ) -> str:
     """Return the JSON of the problem document of an error, and log an internal error.
 
+    A transient error is one line without a traceback.
+
     Args:
         error: the error.
         answer: the answer to the error.
@@ -167,5 +170,8 @@ def describe_problem(
     if answer.status >= 500:
         # A framework may handle errors outside the middlewares, so the scope is set again.
         with correlation_scope(correlation_id):
-            logger.error("%s %s: %r", method, problem.instance, error, exc_info=error)
+            if answer.status == 503:
+                outages.log(error, "%s %s: %r", method, problem.instance, error)
+            else:
+                logger.error("%s %s: %r", method, problem.instance, error, exc_info=error)
     return problem.model_dump_json(exclude_none=True)

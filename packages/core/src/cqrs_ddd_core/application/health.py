@@ -12,6 +12,7 @@ from pydantic_core import to_jsonable_python
 from ..context import system_tenant
 from ..ports import IBackend, OutboxBacklog, StoredHeartbeat
 from ..primitives.background_service import BackgroundService, ServiceState, ServiceStatus
+from ..primitives.exceptions import is_outage
 from ..spi.system_clock import SystemClock
 from . import heartbeats
 from .services import ILag, IPositionWaiter
@@ -142,5 +143,9 @@ async def _get_answer(asking: asyncio.Task[_Answer], timeout: float) -> _Answer:
     error = asking.exception()
     if error is None:
         return asking.result()
-    logger.warning("the backend does not answer the health check", exc_info=error)
+    text = "the backend does not answer the health check"
+    if is_outage(error):
+        logger.warning("%s: %r", text, error)
+    else:
+        logger.warning(text, exc_info=error)
     return _Answer(error_type=type(error).__name__)

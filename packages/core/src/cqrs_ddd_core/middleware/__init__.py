@@ -3,7 +3,7 @@
 from .event_store import EventStorePersistenceMiddleware
 from .idempotency import IdempotencyMiddleware
 from .locking import CriticalSection, LockingMiddleware
-from .logging import ContextFilter, LoggingMiddleware, install_context_filter
+from .logging import ContextFilter, LoggingMiddleware, OutageLog, install_context_filter
 from .outbox import OutboxMiddleware
 from .timeout import TimeoutMiddleware
 from .validation import ValidatorMiddleware
@@ -15,6 +15,7 @@ __all__ = [
     "IdempotencyMiddleware",
     "LockingMiddleware",
     "LoggingMiddleware",
+    "OutageLog",
     "OutboxMiddleware",
     "TimeoutMiddleware",
     "ValidatorMiddleware",

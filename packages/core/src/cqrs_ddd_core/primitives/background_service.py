@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar, TypeVar
 
-from .exceptions import InvalidOperationError
+from .exceptions import InvalidOperationError, is_outage
 from .retry import ExponentialBackoffPolicy, RetryPolicy
 from .shielding import isolate
 
@@ -180,14 +180,18 @@ class _Loop:
                 self.error, self._started = error, None
             policy, name = self._owner.restart_policy, type(self._owner).__name__
             if self._owner.is_stopping:
-                logger.error("a loop of %s ended with an error", name, exc_info=self.error)
+                self._log("a loop of %s ended with an error", name)
                 return None
             # A loop that ran for longer than its pause had recovered from the error before.
             has_recovered = self._clock() - begin > max(pause, _PROBATION)
             failures = 1 if has_recovered else failures + 1
             pause = policy.get_backoff(failures)
-            logger.error(
-                "a loop of %s failed; it starts again in %.1f s", name, pause, exc_info=self.error
-            )
+            self._log("a loop of %s failed; it starts again in %.1f s", name, pause)
             await self._owner.wait(asyncio.sleep(pause))
             self.restarts += 1
+
+    def _log(self, text: str, *values: object) -> None:
+        if self.error is not None and is_outage(self.error):
+            logger.error(f"{text}: %r", *values, self.error)
+        else:
+            logger.error(text, *values, exc_info=self.error)

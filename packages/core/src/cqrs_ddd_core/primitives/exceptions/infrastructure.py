@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from datetime import datetime, time
 
-from .base import CQRSDDDError, ErrorClass
+from .base import CQRSDDDError, ErrorClass, TransientCommandError, classify_error
 
 
 class InfrastructureError(CQRSDDDError):
@@ -257,6 +258,20 @@ class MessagingError(InfrastructureError):
 
 class BlobStorageError(InfrastructureError):
     """The blob storage failed, or rejected its input."""
+
+
+def is_outage(error: BaseException) -> bool:
+    """Return whether a server failed or did not reply, so that every call fails at the moment.
+
+    A traceback adds nothing to the name and the text of such an error, and it is logged once for
+    many calls. A commit with an unknown outcome does not count, since each may need a check.
+    """
+    kinds = (InfrastructureError, TransientCommandError, ConnectionError, asyncio.TimeoutError)
+    return (
+        isinstance(error, kinds)
+        and not isinstance(error, CommitOutcomeUnknownError)
+        and classify_error(error) is ErrorClass.TRANSIENT
+    )
 
 
 def _join_path(type_name: str, field: str) -> str:
