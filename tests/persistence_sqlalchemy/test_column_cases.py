@@ -45,6 +45,8 @@ def _hold(entity_type: type[AggregateRoot[str]], entity_id: str, value: object) 
 
 
 def _are_equal(one: object, other: object) -> bool:
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        return all(map(_are_equal, one, other))
     return one == other and type(one) is type(other)
 
 

@@ -78,7 +78,7 @@ def choose_encoding(name: str, field: FieldInfo, column: sa.Column[Any]) -> Enco
         reads_infinity = isinstance(stored, UtcDateTime) and datetime in kinds
         return Encoding(decode=_ensure_finite if reads_infinity else None)
     losses = _ensure_kept(kinds, stored)
-    if isinstance(stored, sa.Enum):
+    if isinstance(stored, sa.Enum) and stored.enum_class is not None:
         return Encoding(losses=losses)
     if any(issubclass(kind, Enum) for kind in kinds):
         if len(kinds) > 1:  # A member and a plain value may be stored alike.
