@@ -183,6 +183,17 @@ async def test_stop_cancels_a_loop_after_the_grace_period(
     assert "Service is cancelled: not stopped in 0.01 s" in caplog.text
 
 
+async def test_stop_at_the_end_of_a_block_has_a_limit(caplog: pytest.LogCaptureFixture) -> None:
+    class Impatient(Service):
+        stop_grace: ClassVar[float] = 0.01
+
+    async with Impatient(ignore_the_stop) as service:
+        await service.was_called.wait()
+
+    assert Service.stop_grace == 10
+    assert "Impatient is cancelled: not stopped in 0.01 s" in caplog.text
+
+
 async def test_stop_abandons_a_loop_that_ignores_its_cancellation(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -611,6 +611,8 @@ async def test_response_for_a_locked_database_asks_to_retry_and_hides_internal_d
     async with serve(create_app(_sqlite_settings(tmp_path, busy_seconds=0.1))) as service:
         await service.add_line()
         await service.wait_until_processed()
+        # The next statement blocks the event loop, which would never end their transactions.
+        await service.stop_working()
         blocker = sqlite3.connect(tmp_path / "orders.db", isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")
 
@@ -647,6 +649,42 @@ async def test_response_for_a_lost_server_asks_to_retry_and_hides_internal_detai
         assert name not in response.text
         assert "connect" not in problem["detail"]
     assert again.status_code == 200
+
+
+async def test_request_that_the_server_cancels_gets_a_problem_with_its_correlation_id(
+    in_memory: Service,
+) -> None:
+    sent: list[Any] = []
+    is_running = asyncio.Event()
+
+    async def hang() -> None:
+        is_running.set()
+        await asyncio.Event().wait()
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    in_memory.app.add_api_route("/hanging", hang)
+    headers = [(b"x-correlation-id", b"r-1")]
+    scope = {"type": "http", "method": "GET", "path": "/hanging", "headers": headers}
+    request = asyncio.ensure_future(in_memory.app({**scope, "query_string": b""}, receive, send))
+    await is_running.wait()
+    request.cancel()
+    await asyncio.wait({request})
+
+    start, body = sent
+    response = httpx.Response(
+        start["status"],
+        headers=start["headers"],
+        content=body["body"],
+        request=httpx.Request("GET", "http://orders.test/hanging"),
+    )
+    _get_problem(response, 503, "outcome-unknown")
+    assert request.cancelled()
+    assert (response.headers["x-correlation-id"], response.headers["retry-after"]) == ("r-1", "1")
 
 
 async def test_outage_of_the_database_does_not_fill_the_log(

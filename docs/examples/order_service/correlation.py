@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import uuid4
 
-from cqrs_ddd_core import correlation_scope
+from cqrs_ddd_core import CommitOutcomeUnknownError, correlation_scope
+
+from .answers import MEDIA_TYPE, describe_problem, find_answer
 
 HEADER = "X-Correlation-ID"
 
@@ -19,7 +22,8 @@ _SAFE = re.compile(r"[\w.:/+=-]{1,100}", re.ASCII)
 class CorrelationMiddleware:
     """Middleware that sets the correlation id of the client, or a new id, and returns it.
 
-    The id is also in ``request.state.correlation_id``, for code outside the correlation scope.
+    A request that the server cancels gets a problem document, too. The id is also in
+    ``request.state.correlation_id``, for code outside the correlation scope.
     """
 
     def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]]) -> None:
@@ -34,11 +38,42 @@ class CorrelationMiddleware:
         correlation_id = requested if _SAFE.fullmatch(requested) else str(uuid4())
         scope.setdefault("state", {})["correlation_id"] = correlation_id
 
+        is_answered = False
+
         async def send_with_id(message: Any) -> None:
+            nonlocal is_answered
+            is_answered = True
             if message["type"] == "http.response.start":
                 others = [each for each in message.get("headers", []) if each[0] != _NAME]
                 message["headers"] = [*others, (_NAME, correlation_id.encode())]
             await send(message)
 
         with correlation_scope(correlation_id):
-            await self._app(scope, receive, send_with_id)
+            try:
+                await self._app(scope, receive, send_with_id)
+            except asyncio.CancelledError:
+                # The server stops; its own answer would have neither a problem nor the id.
+                if not is_answered:
+                    await _answer_cancelled(scope, send_with_id, correlation_id)
+                raise
+
+
+async def _answer_cancelled(scope: Any, send: Any, correlation_id: str) -> None:
+    error = CommitOutcomeUnknownError("the server has cancelled the request")
+    answer = find_answer(error)
+    content = describe_problem(
+        error,
+        answer,
+        method=scope["method"],
+        path=scope["path"],
+        correlation_id=correlation_id,
+    )
+    headers = {"Content-Type": MEDIA_TYPE, **answer.headers}
+    await send(
+        {
+            "type": "http.response.start",
+            "status": answer.status,
+            "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+        }
+    )
+    await send({"type": "http.response.body", "body": content.encode()})

@@ -62,6 +62,9 @@ class BackgroundService(ABC):
     restart_policy: ClassVar[RetryPolicy] = ExponentialBackoffPolicy(base=1.0, maximum=30.0)
     """Pause before a loop starts again; its number of tries is not limited."""
 
+    stop_grace: ClassVar[float] = 10.0
+    """Seconds that ``stop`` without an argument waits before it cancels the loops."""
+
     def __init__(self) -> None:
         self._stopping = asyncio.Event()
         self._loops: list[_Loop] = []
@@ -104,9 +107,11 @@ class BackgroundService(ABC):
         """Stop the loops; return when work in progress is finished or released.
 
         Args:
-            grace: seconds after which a loop that has not ended is cancelled; a loop that ignores
-                its cancellation for another second is abandoned. None sets no limit.
+            grace: seconds after which a loop that has not ended is cancelled, by default
+                ``stop_grace``; a loop that ignores its cancellation for another second is
+                abandoned.
         """
+        grace = self.stop_grace if grace is None else grace
         self._stopping.set()
         late = await self._wait_for_loops(grace)
         for task in late:
@@ -117,7 +122,7 @@ class BackgroundService(ABC):
         self._loops = []
         self._stopping = asyncio.Event()
 
-    async def _wait_for_loops(self, timeout: float | None) -> set[asyncio.Task[None]]:
+    async def _wait_for_loops(self, timeout: float) -> set[asyncio.Task[None]]:
         """Wait until all loops have ended; return the tasks that have not after the timeout."""
         tasks = {loop.task for loop in self._loops}
         return (await asyncio.wait(tasks, timeout=timeout))[1] if tasks else tasks
