@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timezone
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -285,13 +285,17 @@ def _list_driver_exceptions(connection: AsyncConnection) -> tuple[type[Exception
     if is_postgres(connection):
         import asyncpg  # An extra, but no connection exists without it.
 
-        return asyncpg.PostgresError, asyncpg.InterfaceError
+        return asyncpg.PostgresError, asyncpg.InterfaceError, OSError
     return connection.dialect.loaded_dbapi.Error, UnicodeEncodeError
 
 
 async def _to_driver_error(connection: AsyncConnection, error: Exception) -> DriverError:
     is_lost = connection.invalidated
     if is_postgres(connection) and not is_lost and get_driver(connection).is_closed():
-        # SQLAlchemy has not seen the error, and its pool would reuse the dead connection.
-        await connection.invalidate(error)
+        # SQLAlchemy has not seen the error. When it does, it replaces all connections of its pool
+        # that are older, since the server has restarted.
+        with suppress(sa.exc.SQLAlchemyError):
+            await connection.exec_driver_sql("SELECT 1")
+        if not connection.invalidated:
+            await connection.invalidate(error)
     return DriverError(error)
