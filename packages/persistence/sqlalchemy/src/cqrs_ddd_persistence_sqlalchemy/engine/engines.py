@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
+import os
+from contextlib import suppress
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 import sqlalchemy as sa
 from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
@@ -12,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, a
 from sqlalchemy.orm import Session, sessionmaker
 
 from cqrs_ddd_core.primitives import exceptions
-from cqrs_ddd_core.primitives.exceptions import ConfigError
+from cqrs_ddd_core.primitives.exceptions import ConfigError, InvalidOperationError
 
 from .driver import is_postgres
 from .sqlite import configure_sqlite, is_configured, keep_connection
@@ -39,7 +42,16 @@ _EXAMPLES = "write postgresql+asyncpg://user:password@host/database, or sqlite+a
 SessionFactory = async_sessionmaker[AsyncSession]
 """Type of the session factory of an application: ``async_sessionmaker(engine)``."""
 
+
+class _Owner(NamedTuple):
+    """Process and event loop that opened the connections of a pool."""
+
+    process_id: int
+    loop: ref[asyncio.AbstractEventLoop]
+
+
 _checked: WeakSet[AsyncEngine] = WeakSet()
+_owners: WeakKeyDictionary[sa.Pool, _Owner] = WeakKeyDictionary()
 _databases: WeakKeyDictionary[AsyncEngine, object] = WeakKeyDictionary()
 
 
@@ -66,7 +78,7 @@ def resolve_engines(
         engines = _ensure_engine(database), _ensure_engine(background or database)
     known = _databases.get(engines[0], object())
     for engine in engines:
-        ensure_usable(engine)
+        _ensure_supported(engine)
         _databases[engine] = known
     return engines
 
@@ -116,7 +128,39 @@ def get_bind(session: AsyncSession) -> AsyncEngine | AsyncConnection | None:
 
 
 def ensure_usable(engine: AsyncEngine) -> None:
-    """Raise ``ConfigError`` for an engine on which the toolkit cannot keep its guarantees."""
+    """Ensure that the toolkit can keep its guarantees on the engine, before it is used.
+
+    Raises:
+        ConfigError: the driver or the settings of the engine are not supported.
+        InvalidOperationError: the engine has connections of another process or event loop.
+    """
+    _ensure_supported(engine)
+    with suppress(RuntimeError):  # Raised outside of an event loop, where no connection is used.
+        _ensure_own_connections(engine.sync_engine.pool, asyncio.get_running_loop())
+
+
+def _ensure_own_connections(pool: sa.Pool, loop: asyncio.AbstractEventLoop) -> None:
+    """Raise ``InvalidOperationError`` for a pool of another process or event loop."""
+    owner = _owners.get(pool)
+    if owner is None:
+        if not isinstance(pool, sa.NullPool):
+            _owners[pool] = _Owner(os.getpid(), ref(loop))
+        return
+    if owner.process_id != os.getpid():
+        raise InvalidOperationError(
+            f"the engine has connections of process {owner.process_id}, which this process was "
+            "forked from; create the engine after the fork, or await engine.dispose(close=False) "
+            "first in the new process"
+        )
+    if owner.loop() is not loop:
+        raise InvalidOperationError(
+            "the engine has connections of another event loop, in which they cannot be used any "
+            "more; create an engine for each event loop, or await engine.dispose() at the end of "
+            "the first one"
+        )
+
+
+def _ensure_supported(engine: AsyncEngine) -> None:
     if engine in _checked:
         return
     exceptions.arguments.ensure_instance(
