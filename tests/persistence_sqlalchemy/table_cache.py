@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cqrs_ddd_persistence_sqlalchemy import Tables, create_schema
 from cqrs_ddd_persistence_sqlalchemy.schema.advanced_tables import AdvancedTables
-from cqrs_ddd_persistence_sqlalchemy.schema.installation import COMPONENT, _hash_namespace
+from cqrs_ddd_persistence_sqlalchemy.schema.installation import COMPONENT, hash_sequence
 
 _first: dict[str, tuple[Tables, str]] = {}
 """Tables that were created first, and their statements, by the name of the dialect."""
@@ -27,8 +27,11 @@ async def make_tables(engine: AsyncEngine, tables: Tables) -> None:
     first, script = _first[engine.dialect.name]
     if first.schema is not None and tables.schema is not None:
         script = script.replace(first.schema, tables.schema)
-        # The advisory locks of the positions have a number that is computed from the schema.
-        before, now = (_hash_namespace(each, "positions") for each in (first, tables))
+        # The advisory locks of the positions have a number that is computed from the sequence.
+        before, now = (
+            hash_sequence(f'"{each.schema}".{each.events.name}_position_seq')
+            for each in (first, tables)
+        )
         script = script.replace(str(before << 40), str(now << 40)).replace(str(before), str(now))
     script = f"{script};\n{_versions(engine, tables)}"
     async with engine.connect() as connection:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import Column, MetaData, Numeric, Table, inspect, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 
+from cqrs_ddd_core.ports import OutboxMessage
 from cqrs_ddd_core.primitives.exceptions import ConfigError, PersistenceError
 from cqrs_ddd_core.testing.contracts.event_store import event, new_stream
 from cqrs_ddd_persistence_sqlalchemy import (
     ExactDecimal,
     SQLAlchemyEventStore,
+    SQLAlchemyOutboxStorage,
     SQLAlchemyUnitOfWork,
     Tables,
     configure_sqlite,
@@ -25,6 +28,7 @@ from cqrs_ddd_persistence_sqlalchemy import (
 from cqrs_ddd_persistence_sqlalchemy.schema.advanced_tables import AdvancedTables
 from cqrs_ddd_persistence_sqlalchemy.schema.tables import TABLES
 from tests.forking import context
+from tests.persistence_sqlalchemy.conftest import asyncpg_url
 
 PROCESSES = 16
 
@@ -290,3 +294,151 @@ def _run(make: Make, url: str, prefix: str, start: Any, outcome_queue: Any) -> N
         outcome_queue.put("created")
     except Exception as error:
         outcome_queue.put(repr(error))
+
+
+@pytest.fixture
+async def installed(postgres_engine: AsyncEngine) -> AsyncIterator[tuple[AsyncEngine, Tables]]:
+    """Return tables on PostgreSQL that a test may damage."""
+    tables = Tables(schema=f"damaged_{uuid4().hex}")
+    await create_schema(postgres_engine, tables)
+    yield postgres_engine, tables
+    async with postgres_engine.begin() as connection:
+        await connection.execute(text(f"DROP SCHEMA {tables.schema} CASCADE"))
+
+
+@pytest.fixture
+async def postgres_engine(postgres_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_async_engine(asyncpg_url(postgres_url))
+    yield engine
+    await engine.dispose()
+
+
+DAMAGES = {
+    "cached sequence": (
+        "ALTER SEQUENCE {schema}.cqrs_ddd_events_position_seq CACHE 20",
+        r"position_seq assigns 20 positions at once .* run ALTER SEQUENCE .* CACHE 1",
+    ),
+    "copied events": (
+        "INSERT INTO {schema}.cqrs_ddd_events (position, event_id, event_type, aggregate_id, "
+        "aggregate_type, version, schema_version, payload, metadata, occurred_at) "
+        "VALUES (7, 'e', 'Copied', 'a', 'A', 1, 1, '{{}}', '{{}}', now())",
+        r"go up to position 7, beyond the last value 1 .* run SELECT setval\(.*, 7\)",
+    ),
+    "missing function": (
+        "DROP FUNCTION {schema}.cqrs_ddd_safe_position()",
+        "lacks the function cqrs_ddd_safe_position; run create_schema",
+    ),
+    "missing trigger": (
+        "DROP TRIGGER cqrs_ddd_register_append ON {schema}.cqrs_ddd_events",
+        "lacks the trigger cqrs_ddd_register_append",
+    ),
+    "disabled trigger": (
+        "ALTER TABLE {schema}.cqrs_ddd_events DISABLE TRIGGER cqrs_ddd_register_append",
+        "lacks the trigger cqrs_ddd_register_append, or it is disabled",
+    ),
+    "column without a sequence": (
+        "ALTER SEQUENCE {schema}.cqrs_ddd_events_position_seq OWNED BY NONE",
+        "no sequence belongs to cqrs_ddd_events.position",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_check_finds_damages_of_the_positions(
+    installed: tuple[AsyncEngine, Tables], damage: str
+) -> None:
+    engine, tables = installed
+    statement, found = DAMAGES[damage]
+    await schema.check(engine, tables)
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql(statement.format(schema=tables.schema))
+
+    with pytest.raises(ConfigError, match=found):
+        await schema.check(engine, tables)
+
+
+async def test_check_finds_a_default_isolation_in_which_all_streams_cannot_be_read(
+    installed: tuple[AsyncEngine, Tables],
+) -> None:
+    engine, tables = installed
+    settings = {"server_settings": {"default_transaction_isolation": "repeatable read"}}
+    strict = create_async_engine(engine.url, connect_args=settings)
+    try:
+        with pytest.raises(ConfigError, match="default_transaction_isolation is repeatable read"):
+            await schema.check(strict, tables)
+    finally:
+        await strict.dispose()
+    # An isolation of the engine applies to its units of work only.
+    strict = create_async_engine(engine.url, isolation_level="REPEATABLE READ")
+    try:
+        await schema.check(strict, tables)
+        assert (
+            await SQLAlchemyEventStore(async_sessionmaker(strict), tables=tables).get_events_after(
+                0
+            )
+            == []
+        )
+    finally:
+        await strict.dispose()
+
+
+async def test_slow_writer_of_one_schema_does_not_hide_the_events_of_another(
+    postgres_engine: AsyncEngine,
+) -> None:
+    """Check two schemas that are chosen by the search path, so that the tables have no schema."""
+    names = [f"tenant_{uuid4().hex}" for _ in range(2)]
+    engines = []
+    for name in names:
+        async with postgres_engine.begin() as connection:
+            await connection.exec_driver_sql(f"CREATE SCHEMA {name}")
+        settings = {"server_settings": {"search_path": name}}
+        engines.append(create_async_engine(postgres_engine.url, connect_args=settings))
+        await create_schema(engines[-1])
+    slow, other = (async_sessionmaker(engine) for engine in engines)
+
+    uow = SQLAlchemyUnitOfWork(session_factory=slow)  # Not entered, so that no call joins it.
+    await uow.event_store.append(event(new_stream(), 1))
+    for _ in range(3):
+        await SQLAlchemyEventStore(other).append(event(new_stream(), 1))
+    seen = await SQLAlchemyEventStore(other).get_events_after(0)
+    await uow.commit()
+
+    assert len(seen) == 3
+    for name, engine in zip(names, engines, strict=True):
+        await engine.dispose()
+        async with postgres_engine.begin() as connection:
+            await connection.exec_driver_sql(f"DROP SCHEMA {name} CASCADE")
+
+
+ODD_NAMES = ("100%_", "a$1_", "$1 $$_", 'it\'s "so"_', "%s %(x)s_", "é ☃_", "?_", "select_")
+
+
+@pytest.mark.parametrize("prefix", ODD_NAMES)
+async def test_tables_may_have_names_with_characters_of_sql(
+    new_engine: Callable[..., AsyncEngine], backend: str, prefix: str
+) -> None:
+    engine = new_engine()
+    tables = Tables(schema=f"{prefix}schema" if backend == "postgres" else None, prefix=prefix)
+    sessions = async_sessionmaker(engine)
+    try:
+        await create_schema(engine, tables)
+        await schema.check(engine, tables)
+        async with SQLAlchemyUnitOfWork(session_factory=sessions, tables=tables) as uow:
+            stream = new_stream()
+            await uow.event_store.append_batch([event(stream, 1), event(stream, 2)])
+            await uow.event_store.append_to_stream(stream, [event(stream, 1)])
+            await uow.outbox.save_messages(
+                [OutboxMessage(message_id="m", event_type="Sent", payload={})], uow
+            )
+            await uow.inbox.register("consumer", "m", "fingerprint", uow)
+        store = SQLAlchemyEventStore(sessions, tables=tables)
+        assert len(await store.get_events_after(0)) == 3
+        assert len(await store.get_events(stream.aggregate_id, limit=2)) == 2
+        outbox = SQLAlchemyOutboxStorage(sessions, tables=tables)
+        (lease,) = await outbox.claim("relay")
+        await outbox.complete_batch([(lease, ["m"])])
+        assert await outbox.get_pending() == []
+    finally:
+        async with engine.begin() as connection:
+            await connection.run_sync(schema.remove, tables)
+        await engine.dispose()

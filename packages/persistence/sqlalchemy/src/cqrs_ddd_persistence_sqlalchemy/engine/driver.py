@@ -220,7 +220,10 @@ def upsert_statement(
 
 def get_dialect(is_postgres: bool) -> sa.Dialect:
     """Return a dialect for quoting names and encoding values, without a connection."""
-    dialect: sa.Dialect = postgresql.dialect() if is_postgres else sqlite.dialect()  # type: ignore[no-untyped-call]
+    # With the parameters of asyncpg: the default ones would double each % of a name.
+    dialect: sa.Dialect = (
+        postgresql.dialect(paramstyle="numeric_dollar") if is_postgres else sqlite.dialect()  # type: ignore[no-untyped-call]
+    )
     return dialect
 
 
@@ -231,7 +234,14 @@ def quote_table(table: sa.Table, is_postgres: bool) -> str:
 
 def adapt_parameters(statement: str, is_postgres: bool) -> str:
     """Replace ``$1``, ``$2`` by ``?1``, ``?2`` on SQLite."""
-    return statement if is_postgres else re.sub(r"\$(\d)", r"?\1", statement)
+    if is_postgres:
+        return statement
+    # Not within a quoted name, or in the middle of another one.
+    return re.sub(
+        r'"[^"]*"|(?<![\w$])\$(\d+)',
+        lambda found: f"?{found[1]}" if found[1] else found[0],
+        statement,
+    )
 
 
 def insert_arrays(

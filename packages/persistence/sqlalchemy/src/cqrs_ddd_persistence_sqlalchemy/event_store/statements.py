@@ -51,14 +51,17 @@ class EventStatements:
         self.places = adapt(
             f"SELECT version, position FROM {events} WHERE {stream} AND version >= $4"
         )
-        # LIMIT makes PostgreSQL look up each stream by the index, whatever it expects of the table.
-        later = (
-            f"EXISTS (SELECT 1 FROM {events} WHERE tenant_id = %s AND aggregate_type = %s "
-            "AND aggregate_id = %s AND version >= %s LIMIT 1)"
-        )
-        any_later = later % ("first.tenant", "first.kind", "first.id", "first.version")
-        are_new = f"NOT EXISTS (SELECT 1 FROM {lists['firsts']} WHERE {any_later})"
-        is_new = f"NOT {later % ('$13', '$14', '$15', '$16')}"
+
+        def build_later(tenant: str, kind: str, id_: str, version: str) -> str:
+            # LIMIT makes PostgreSQL use the index, whatever number of rows it expects.
+            return (
+                f"EXISTS (SELECT 1 FROM {events} WHERE tenant_id = {tenant} AND aggregate_type = "
+                f"{kind} AND aggregate_id = {id_} AND version >= {version} LIMIT 1)"
+            )
+
+        later = build_later("first.tenant", "first.kind", "first.id", "first.version")
+        are_new = f"NOT EXISTS (SELECT 1 FROM {lists['firsts']} WHERE {later})"
+        is_new = f"NOT {build_later('$13', '$14', '$15', '$16')}"
         insert = partial(driver.insert_arrays, events, COLUMNS, "position")
         self.insert_streams = insert(condition=are_new)
         self.insert_streams_or_fail = insert(condition=are_new, on_conflict="")
@@ -66,7 +69,7 @@ class EventStatements:
         self.insert_stream_or_fail = insert(condition=is_new, on_conflict="")
         place = (f"${1 + list(COLUMNS).index(name)}" for name in _PLACE)
         self.insert_event = driver.insert_row(
-            events, COLUMNS, "position", condition=f"NOT {later % tuple(place)}"
+            events, COLUMNS, "position", condition=f"NOT {build_later(*place)}"
         )
         self._are_new = are_new
         self._events = events

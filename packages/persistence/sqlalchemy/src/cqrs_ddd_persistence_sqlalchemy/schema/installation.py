@@ -77,18 +77,22 @@ async def check(
         metadata: tables of the application, which are checked as well.
 
     Raises:
-        ConfigError: tables, columns or the trigger are missing or have another version, or an
-            ``ExactDecimal`` has another scale.
+        ConfigError: tables, columns, the trigger or the function are missing or have another
+            version, an ``ExactDecimal`` has another scale, or readers would miss events because of
+            the sequence of the positions or the default isolation.
     """
     engines.ensure_usable(engine)
     with driver_errors.translate_errors(PersistenceError, "check the schema"):
         async with engine.connect() as connection:
             findings = await connection.run_sync(lambda sync: _find_missing(sync, tables, metadata))
+            problems = [] if findings else await connection.run_sync(_find_problems, tables)
     if findings:
         raise ConfigError(
             f"the database lacks {'; '.join(findings)}; run create_schema(engine), or your "
             "migrations; a backend creates its tables with create_schema=True"
         )
+    if problems:
+        raise ConfigError(f"readers of all streams would miss events: {'; '.join(problems)}")
 
 
 def install(
@@ -129,10 +133,7 @@ def install_core(
     if driver.is_postgres(connection) and (
         ordering is not None or not _has_trigger(connection, tables)
     ):
-        sequence = connection.scalar(
-            sa.text("SELECT pg_get_serial_sequence(:events, 'position')"),
-            {"events": _Names(connection.dialect, tables).events},
-        )
+        sequence = _find_sequence(connection, tables)
         for statement in _build_position_statements(
             connection.dialect, tables, ordering or "registered", sequence
         ):
@@ -209,7 +210,7 @@ def _begin(connection: sa.Connection, tables: Tables) -> None:
     begin_changes(connection, tables)
     if driver.is_postgres(connection) and tables.schema is not None:
         name = connection.dialect.identifier_preparer.quote(tables.schema)
-        connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {name}"))
+        connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {name}")
 
 
 def ensure_online(is_offline: bool) -> None:
@@ -226,9 +227,9 @@ def remove(connection: sa.Connection, tables: Tables = TABLES) -> None:
     _drop_views(connection, tables)
     if driver.is_postgres(connection):
         names = _Names(connection.dialect, tables)
-        connection.execute(sa.text(f"DROP FUNCTION IF EXISTS {names.safe_position}()"))
+        connection.exec_driver_sql(f"DROP FUNCTION IF EXISTS {names.safe_position}()")
         tables.metadata.drop_all(connection)
-        connection.execute(sa.text(f"DROP FUNCTION IF EXISTS {names.register}()"))
+        connection.exec_driver_sql(f"DROP FUNCTION IF EXISTS {names.register}()")
     else:
         tables.metadata.drop_all(connection)
 
@@ -312,7 +313,61 @@ def _find_missing(
         findings += _find_other_scales(table, columns)
     if driver.is_postgres(connection) and not _has_trigger(connection, tables):
         findings.append(f"the trigger {tables.prefix}register_append, or it is disabled")
+    if driver.is_postgres(connection) and not _has_function(connection, tables):
+        findings.append(f"the function {tables.prefix}safe_position")
     return findings
+
+
+def _has_function(connection: sa.Connection, tables: Tables) -> bool:
+    name = f"{_Names(connection.dialect, tables).safe_position}()"
+    found = connection.scalar(sa.text("SELECT to_regprocedure(:name)::text"), {"name": name})
+    return found is not None
+
+
+def _find_sequence(connection: sa.Connection, tables: Tables) -> str | None:
+    """Return the name of the sequence of the positions, with its schema."""
+    sequence: str | None = connection.scalar(
+        sa.text("SELECT pg_get_serial_sequence(:events, 'position')"),
+        {"events": _Names(connection.dialect, tables).events},
+    )
+    return sequence
+
+
+def _find_problems(connection: sa.Connection, tables: Tables) -> list[str]:
+    """Find settings of PostgreSQL with which readers of all streams miss events or fail."""
+    if not driver.is_postgres(connection):
+        return []
+    problems = []
+    # The value with which a session starts, since the engine may set another one.
+    isolation = connection.scalar(
+        sa.text("SELECT reset_val FROM pg_settings WHERE name = 'default_transaction_isolation'")
+    )
+    if isolation not in ("read committed", "read uncommitted"):
+        problems.append(
+            f"default_transaction_isolation is {isolation}, in which they cannot be read; run "
+            "ALTER DATABASE ... SET default_transaction_isolation = 'read committed'"
+        )
+    sequence = _find_sequence(connection, tables)
+    if sequence is None:
+        return [*problems, f"no sequence belongs to {tables.events.name}.position; restore it"]
+    cache = connection.scalar(
+        sa.text("SELECT seqcache FROM pg_sequence WHERE seqrelid = to_regclass(:name)"),
+        {"name": sequence},
+    )
+    if cache != 1:
+        problems.append(
+            f"sequence {sequence} assigns {cache} positions at once to each session, not in the "
+            f"order of the appends; run ALTER SEQUENCE {sequence} CACHE 1"
+        )
+    highest = connection.scalar(sa.select(sa.func.max(tables.events.c.position))) or 0
+    last = connection.exec_driver_sql(f"SELECT last_value FROM {sequence}").scalar_one()
+    if highest > last:
+        problems.append(
+            f"the events go up to position {highest}, beyond the last value {last} of sequence "
+            f"{sequence}, so they were copied with their positions; run SELECT setval('{sequence}',"
+            f" {highest})"
+        )
+    return problems
 
 
 def _find_other_scales(
@@ -355,7 +410,7 @@ def _build_position_statements(
     and neither does a position that was rolled back.
     """
     names = _Names(dialect, tables)
-    namespace = _hash_namespace(tables, "positions")
+    namespace = hash_sequence(sequence)
     # The setting makes a transaction register once; the rollback of a savepoint undoes the setting
     # together with the lock.
     setting = f"cqrs_ddd.registered_{namespace}"
@@ -383,15 +438,17 @@ def _build_position_statements(
             WHERE locktype = 'advisory' AND objsubid = 1
             AND classid::bigint >> {_POSITION_BITS - 32} = {namespace}
             AND database = (SELECT oid FROM pg_database WHERE datname = current_database());"""
+    quote = f"$body{namespace}$"  # No name of a sequence contains its own hash.
     return (
         f"""
-        CREATE OR REPLACE FUNCTION {names.register}() RETURNS trigger LANGUAGE plpgsql AS $$
+        CREATE OR REPLACE FUNCTION {names.register}() RETURNS trigger LANGUAGE plpgsql AS {quote}
         BEGIN
             {register}
             RETURN NULL;
-        END $$""",
+        END {quote}""",
         f"""
-        CREATE OR REPLACE FUNCTION {names.safe_position}() RETURNS bigint LANGUAGE plpgsql AS $$
+        CREATE OR REPLACE FUNCTION {names.safe_position}() RETURNS bigint
+        LANGUAGE plpgsql AS {quote}
         DECLARE
             last bigint;
             registered bigint;
@@ -406,7 +463,7 @@ def _build_position_statements(
             END IF;
             {safe_position}
             RETURN least(last, registered);
-        END $$""",
+        END {quote}""",
         f"""
         CREATE OR REPLACE TRIGGER {names.trigger} BEFORE INSERT ON {names.events}
         FOR EACH STATEMENT EXECUTE FUNCTION {names.register}()""",
@@ -421,5 +478,17 @@ def lock_key(tables: Tables, purpose: str, name: str) -> int:
 
 def _hash_namespace(tables: Tables, purpose: str) -> int:
     """Return 23 bits that are the same in every process, for locks on these tables."""
-    name = f"{tables.schema or ''}.{tables.prefix}{purpose}"
+    return _hash(f"{tables.schema or ''}.{tables.prefix}{purpose}")
+
+
+def hash_sequence(sequence: str | None) -> int:
+    """Return 23 bits for the locks of the positions that the sequence assigns.
+
+    The name of the sequence contains its schema: the tables of two schemas that are found by the
+    search path must not share locks, or a slow writer of one would hide the events of the other.
+    """
+    return _hash(f"{sequence}.positions")
+
+
+def _hash(name: str) -> int:
     return int.from_bytes(sha256(name.encode()).digest()[:3], "big") >> 1

@@ -224,12 +224,12 @@ class CollectionCatalog:
         gone = [each.quoted_name for each in (old, new) if each is not None]
         if new.is_postgres:
             # Both tables at once, or the readers of one would wait for the readers of the other.
-            connection.execute(sa.text(f"LOCK TABLE {', '.join(gone)} IN ACCESS EXCLUSIVE MODE"))
+            connection.exec_driver_sql(f"LOCK TABLE {', '.join(gone)} IN ACCESS EXCLUSIVE MODE")
         if old is not None:
             old.table.drop(connection)
             self._remove(connection, collection)
         to = connection.dialect.identifier_preparer.quote(taken.name)
-        connection.execute(sa.text(f"ALTER TABLE {new.quoted_name} RENAME TO {to}"))
+        connection.exec_driver_sql(f"ALTER TABLE {new.quoted_name} RENAME TO {to}")
         views = self._tables.advanced.views
         connection.execute(
             sa.update(views).where(views.c.collection == by).values(collection=collection)
