@@ -4,7 +4,8 @@ import asyncio
 import logging
 import random
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from cqrs_ddd_core.adapters.memory import (
     InMemoryOutboxStorage,
     InMemoryQueueSignal,
 )
+from cqrs_ddd_core.instrumentation import Operation, hooks
 from cqrs_ddd_core.messaging import OutboxRelay
 from cqrs_ddd_core.ports import IMessagePublisher, OutboxLease, OutboxMessage
 from cqrs_ddd_core.primitives.exceptions import (
@@ -505,6 +507,37 @@ async def test_failing_outbox_storage_does_not_end_the_relay(
 
     assert len(bus.published) == 1
     assert caplog.text.count("the database is away") == 3
+
+
+async def test_hooks_see_each_claim_and_each_publish_call_of_a_relay(
+    outbox: InMemoryOutboxStorage, broker: Broker, clock: FakeClock
+) -> None:
+    seen: list[tuple[str, object]] = []
+
+    @contextmanager
+    def record(operation: Operation) -> Iterator[None]:
+        try:
+            yield
+        except MessagingError:
+            seen.append((operation.name, "failed"))
+            raise
+        seen.append((operation.name, operation.attributes.get("message_id")))
+
+    sent = await _save_messages(outbox, "a", "b")
+    relay = OutboxRelay(outbox, broker, clock=clock, batch=1)
+    remove = hooks.register(record, operations="outbox.*")
+    try:
+        await relay.drain()
+        await _save_messages(outbox, "a")
+        broker.choose_error = lambda _: MessagingError("down")
+        with pytest.raises(MessagingError):
+            await relay.run_once()
+    finally:
+        remove()
+
+    claim = ("outbox.claim", None)
+    first, second = (("outbox.publish", each) for each in sent)
+    assert seen == [claim, first, claim, second, claim, claim, ("outbox.publish", "failed")]
 
 
 def test_relay_rejects_a_publish_timeout_that_is_not_below_its_lease(

@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import datetime, timezone
 
 import pytest
-from sqlalchemy import Text
+from sqlalchemy import Text, text
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -70,6 +70,25 @@ async def test_model_mixins_store_the_fields_of_the_aggregate_mixins(accounts: A
     await accounts.add(account)
 
     assert await accounts.get("a-1") == account
+
+
+async def test_row_added_without_a_repository_has_the_version_of_a_first_save(
+    accounts: Accounts, session_factory: SessionFactory
+) -> None:
+    async with session_factory() as session:
+        session.add(AccountModel(id="a-1", email="ann@example.org"))
+        insert = "INSERT INTO mixin_accounts (id, email) VALUES ('a-2', 'bob@example.org')"
+        await session.execute(text(insert))
+        await session.commit()
+    saved = Account(id="a-3", email="eve@example.org")
+    await accounts.add(saved)
+
+    for key in ("a-1", "a-2"):
+        account = await accounts.get_one(key)
+        assert account.version == saved.version
+        account.touch(MONDAY, by="ada")
+        await accounts.add(account)
+        assert (await accounts.get_one(key)).version == saved.version + 1
 
 
 async def test_unique_unless_archived_ignores_archived_aggregates(accounts: Accounts) -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import NoReturn
 
 from ..context import system_tenant
+from ..instrumentation import hooks
 from ..ports import IClock, IMessagePublisher, IQueueSignal, IWorkerLifecycle
 from ..ports.outbox import OUTBOX_CHANNEL, ILeasedOutbox, OutboxLease, OutboxMessage
 from ..primitives import exceptions as errors
@@ -159,7 +160,8 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
 
     async def _claim(self) -> _Batch:
         deadline = self._compute_deadline()
-        leases = await self._outbox.claim(self._relay_id, limit=self._batch, lease=self._lease)
+        with hooks.span("outbox.claim", relay_id=self._relay_id):
+            leases = await self._outbox.claim(self._relay_id, limit=self._batch, lease=self._lease)
         return _Batch(leases, deadline)
 
     def _compute_deadline(self) -> float:
@@ -211,9 +213,7 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
             if self.is_stopping or self._clock.monotonic() >= batch.deadline:
                 break
             try:
-                await shielding.timeout_after(
-                    self._publish_timeout, self._publisher.publish(message)
-                )
+                await self._publish_message(message)
             except asyncio.CancelledError:
                 if batch.is_cancelled:
                     raise
@@ -224,6 +224,11 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
                 return _Outcome(lease, published, message, error)
             published.append(message.message_id)
         return _Outcome(lease, published)
+
+    async def _publish_message(self, message: OutboxMessage) -> None:
+        kind, id_ = message.event_type, message.message_id
+        with hooks.span("outbox.publish", message_type=kind, message_id=id_):
+            await shielding.timeout_after(self._publish_timeout, self._publisher.publish(message))
 
     async def _mark(self, outcomes: list[_Outcome]) -> None:
         whole = [(e.lease, e.published) for e in outcomes if e.error is None]
@@ -238,12 +243,13 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
 
     async def _mark_and_claim(self, outcomes: list[_Outcome]) -> _Batch:
         deadline = self._compute_deadline()
-        lost, leases = await self._outbox.complete_and_claim(
-            [(outcome.lease, outcome.published) for outcome in outcomes],
-            self._relay_id,
-            limit=self._batch,
-            lease=self._lease,
-        )
+        with hooks.span("outbox.claim", relay_id=self._relay_id):
+            lost, leases = await self._outbox.complete_and_claim(
+                [(outcome.lease, outcome.published) for outcome in outcomes],
+                self._relay_id,
+                limit=self._batch,
+                lease=self._lease,
+            )
         _log_lost(lost)
         return _Batch(leases, deadline)
 

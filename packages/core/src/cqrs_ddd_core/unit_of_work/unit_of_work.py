@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from enum import Enum
 from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
 
+from ..instrumentation import hooks
 from ..primitives import exceptions as errors
 from ..primitives.shielding import CompletionResult, run_to_completion
 from .tracked_aggregates import TrackedAggregates
@@ -287,6 +288,14 @@ async def _call(callback: Callable[[], Awaitable[Any]]) -> None:
     await callback()
 
 
+def _trace(step: Step) -> Step:
+    async def commit(uow: UnitOfWork) -> None:
+        with hooks.span("transaction.commit"):
+            await step(uow)
+
+    return commit
+
+
 def _guard_commit(step: Step) -> Step:
     @functools.wraps(step)
     async def commit(self: UnitOfWork) -> None:
@@ -300,7 +309,7 @@ def _guard_commit(step: Step) -> Step:
         self.aggregates.ensure_all_saved()
         self._claim("commit")
         self._state = UnitOfWorkState.COMMITTING
-        ended = await self._run(step)
+        ended = await self._run(_trace(step) if hooks else step)
         self._running = None
         if ended.error is not None:
             await self._give_up(ended, ended.error)
@@ -308,10 +317,10 @@ def _guard_commit(step: Step) -> Step:
         self.aggregates.mark_committed()
         interruption = ended.interruption
         if self._on_commit_hooks:
-            hooks = await run_to_completion(
+            called = await run_to_completion(
                 self.trigger_commit_hooks(), grace=self.hook_timeout, interruption=interruption
             )
-            interruption = hooks.interruption
+            interruption = called.interruption
         if interruption is not None:
             raise interruption
 

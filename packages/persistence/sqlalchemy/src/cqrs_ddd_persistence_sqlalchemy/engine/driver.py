@@ -7,8 +7,8 @@ statement. The driver autocommits each statement before a BEGIN: see ADR 8.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import datetime, timezone
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -18,8 +18,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cqrs_ddd_core import ConcurrencyError, ConfigError, PersistenceError
+from cqrs_ddd_core.instrumentation import hooks
 
-from .driver_errors import DriverError, sqlstate
+from .driver_errors import DriverError, sqlstate, translate_errors
 
 _isolation_levels: WeakKeyDictionary[sa.Engine, str] = WeakKeyDictionary()
 _autocommit_engines: WeakKeyDictionary[AsyncEngine, AsyncEngine] = WeakKeyDictionary()
@@ -33,6 +34,24 @@ _SET_LOCK_TIMEOUT = sa.text("SELECT set_config('lock_timeout', :value, true)")
 def is_postgres(bind: AsyncEngine | AsyncConnection | sa.Connection) -> bool:
     """Return whether the database is PostgreSQL; otherwise it is SQLite."""
     return bind.dialect.name == "postgresql"
+
+
+@contextmanager
+def trace_connect() -> Iterator[None]:
+    """Surround the wait for a connection of the pool, which may have to be opened.
+
+    Raises:
+        PersistenceError: the database cannot be reached, or the pool has no free connection.
+    """
+    doing = "connect to the database"
+    with hooks.span("database.connect"), translate_errors(PersistenceError, doing):
+        yield
+
+
+async def connect(engine: AsyncEngine) -> AsyncConnection:
+    """Take a connection from the pool, or open one."""
+    with trace_connect():
+        return await engine.connect()
 
 
 async def fetch(connection: AsyncConnection, statement: str, *values: Any) -> Sequence[Any]:
@@ -165,7 +184,9 @@ async def autocommit_connection(engine: AsyncEngine) -> AsyncIterator[AsyncConne
         if engine not in _autocommit_engines:
             _autocommit_engines[engine] = engine.execution_options(isolation_level="AUTOCOMMIT")
         engine = _autocommit_engines[engine]
-    async with engine.connect() as connection:
+    async with AsyncExitStack() as stack:
+        with trace_connect():
+            connection = await stack.enter_async_context(engine.connect())
         yield connection
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, ClassVar
 
@@ -121,7 +122,7 @@ class SQLAlchemyTransaction(UnitOfWork):
             if engine is None:
                 return await self._open_session_connection(self.session)
             engines.ensure_usable(engine)
-            connect = connect_read_only if self.read_only else AsyncEngine.connect
+            connect = connect_read_only if self.read_only else driver.connect
             connection = await connect(engine)
             if not self.is_open:
                 await connection.close()
@@ -146,7 +147,8 @@ class SQLAlchemyTransaction(UnitOfWork):
             )
         engine = bind.engine
         engines.ensure_usable(engine if isinstance(engine, AsyncEngine) else AsyncEngine(engine))
-        connection = await session.connection()
+        with nullcontext() if session.in_transaction() else driver.trace_connect():
+            connection = await session.connection()
         if not self.is_open:
             await session.close()
             self.ensure_open("use a connection that was opened too late")

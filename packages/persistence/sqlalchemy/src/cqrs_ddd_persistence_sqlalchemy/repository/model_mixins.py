@@ -11,9 +11,12 @@ from ..schema.column_types import UtcDateTime
 
 
 class VersionMixin:
-    """Column of the stored version, by which a repository detects conflicts."""
+    """Column of the stored version, by which a repository detects conflicts.
 
-    version: Mapped[int] = mapped_column(sa.BigInteger)
+    A row that is inserted without a repository has version 1, the version of a first save.
+    """
+
+    version: Mapped[int] = mapped_column(sa.BigInteger, default=1, server_default="1")
 
 
 class AuditableModelMixin:
