@@ -632,6 +632,13 @@ class SkipsPoison(InMemoryOutboxStorage):
         await self.release(lease)
 
 
+class ReleasesAtOnce(InMemoryOutboxStorage):
+    """Wrong variant: ignores the time until which a released key has to wait."""
+
+    async def release(self, lease: OutboxLease, *, retry_at: datetime | None = None) -> None:
+        await super().release(lease)
+
+
 class CountsPendingMessages(InMemoryOutboxStorage):
     """Wrong variant: counts pending messages, so that messages behind a dead letter are missing."""
 
@@ -1001,6 +1008,7 @@ MUTANTS: Collection[Breaks] = (
         TrustsTheClockOfTheHost,
         HEARTBEATS.test_purge_of_heartbeats_deletes_those_of_an_age_only,
     ),
+    Breaks(ReleasesAtOnce, OUTBOX.test_key_released_with_a_retry_time_is_blocked_and_counts_no_try),
     Breaks(CountsPendingMessages, OUTBOX.test_backlog_counts_each_unpublished_message_once),
     Breaks(
         CountsPendingMessages,

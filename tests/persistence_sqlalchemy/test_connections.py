@@ -127,14 +127,14 @@ async def test_hooks_see_the_wait_for_a_connection_of_an_exhausted_pool(
 
 
 async def test_hooks_see_the_error_of_a_commit(
-    new_uow: NewUnitOfWork, operations: list[str]
+    new_uow: NewUnitOfWork, operations: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uow = new_uow()
 
     async def fail() -> None:
         raise PersistenceError("the disk is full")
 
-    uow._send_commit = fail  # type: ignore[method-assign]
+    monkeypatch.setattr(uow, "_send_commit", fail)
 
     with pytest.raises(PersistenceError, match="the disk is full"):
         async with uow:

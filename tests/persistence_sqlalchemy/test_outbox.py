@@ -9,6 +9,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from cqrs_ddd_core.adapters.memory import InMemoryMessageBus
+from cqrs_ddd_core.messaging import OutboxRelay, RoutingPublisher
+from cqrs_ddd_core.ports import IMessagePublisher, OutboxMessage
 from cqrs_ddd_core.testing.contracts.outbox import message
 from cqrs_ddd_persistence_sqlalchemy import (
     SQLAlchemyInbox,
@@ -93,3 +96,28 @@ async def test_message_that_is_purged_while_it_is_delivered_again_is_new(
 
     assert await store.register("billing", "m-1", "print") is None
     assert purged == [1]
+
+
+async def test_relay_publishes_to_one_broker_while_another_is_unavailable(
+    session_factory: SessionFactory, tables: Tables
+) -> None:
+    outbox = SQLAlchemyOutboxStorage(session_factory=session_factory, tables=tables)
+    accepting = InMemoryMessageBus()
+    publisher = RoutingPublisher({"Order*": Unavailable(), "*": accepting})
+    sent = [message("a", event_type="OrderPaid"), message("b"), message(None), message("b")]
+    await outbox.save_messages(sent)
+
+    assert await OutboxRelay(outbox, publisher, batch=1).drain() == 3
+
+    assert {each.message_id for each in accepting.published} == {e.message_id for e in sent[1:]}
+    backlog = await outbox.get_backlog()
+    assert (backlog.waiting, backlog.blocked, backlog.dead_letters) == (0, 1, 0)
+    (waiting,) = await outbox.get_pending()
+    assert waiting.retry_count == 0
+
+
+class Unavailable(IMessagePublisher):
+    """Publisher to a broker that accepts no connection."""
+
+    async def publish(self, message: OutboxMessage) -> None:
+        raise ConnectionRefusedError

@@ -2,6 +2,6 @@
 
 from .consumer import InboxConsumer, decode_event
 from .outbox_relay import OutboxRelay
-from .routing import TopicRouting
+from .routing import RoutingPublisher, TopicRouting
 
-__all__ = ["InboxConsumer", "OutboxRelay", "TopicRouting", "decode_event"]
+__all__ = ["InboxConsumer", "OutboxRelay", "RoutingPublisher", "TopicRouting", "decode_event"]

@@ -18,6 +18,7 @@ from ..primitives.retry import ExponentialBackoffPolicy, RetryPolicy
 from ..spi.system_clock import SystemClock
 from ..spi.tenancy import open_tenant
 from ..spi.waiters import wait_for_notification
+from .routing import RoutingPublisher
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,13 @@ class _Outcome:
     published: list[str]
     message: OutboxMessage | None = None
     error: Exception | None = None
+    publisher: IMessagePublisher | None = None
+    """Publisher of the message that failed, if it has one."""
+
+    @property
+    def is_outage(self) -> bool:
+        """Return whether the broker may be unavailable."""
+        return self.publisher is not None and isinstance(self.error, _OUTAGE)
 
 
 @dataclass
@@ -45,13 +53,22 @@ class _Batch:
     """True once the relay cancels the running publish calls."""
 
 
+@dataclass(frozen=True)
+class _Outage:
+    """Broker that cannot be reached, and the time of the next attempt on the monotonic clock."""
+
+    failures: int
+    until: float
+
+
 class OutboxRelay(BackgroundService, IWorkerLifecycle):
     """Relay that publishes the outbox at least once, each partition in order.
 
     Several relays may run on one outbox. A message is published first and marked afterwards: a
     crash repeats it instead of losing it, and its id stays the same. A message that fails blocks
     its partition, is retried by the ``retry`` policy, and then becomes a dead letter. If no message
-    can be published because the broker seems to be down, the relay waits and counts no try.
+    can be published because the broker seems to be down, the relay waits and counts no try. With a
+    ``RoutingPublisher`` only the partitions whose next message is for that broker wait.
 
     A relay publishes the messages of all tenants, each in the request context of its tenant.
 
@@ -102,6 +119,7 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
         self._signal = signal
         self._clock = clock or SystemClock()
         self._relay_id = relay_id or id_generator.uuid4_text()
+        self._outages: dict[int, _Outage] = {}
 
     def create_loops(self) -> Loops:
         """Return the loop that publishes batches until the relay stops."""
@@ -111,7 +129,7 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
         """Claim, publish and mark one batch; return the number of published messages.
 
         Raises:
-            MessagingError: the broker seems to be down.
+            MessagingError: the only broker seems to be down.
         """
         with system_tenant():
             published, _ = await self._process(await self._claim(), claims_next=False)
@@ -121,7 +139,7 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
         """Publish batches until one publishes nothing; return the number of published messages.
 
         Raises:
-            MessagingError: the broker seems to be down.
+            MessagingError: the only broker seems to be down.
         """
         total, batch = 0, None
         with system_tenant():
@@ -129,7 +147,7 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
                 published, batch = await self._process(
                     batch or await self._claim(), claims_next=True
                 )
-                if not published:
+                if not published and batch is None:
                     return total
                 total += published
 
@@ -146,7 +164,7 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
                     batch or await self._claim(), claims_next=True
                 )
                 failures = 0
-                if not published:
+                if not published and batch is None:
                     await self._wait_for_work(self._poll_interval)
             except Exception as error:
                 failures, batch = failures + 1, None
@@ -188,11 +206,50 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
         if claims_next and published and not failures and not self.is_stopping:
             return published, await self._mark_and_claim(last)
         await self._mark(last)
-        if failures and not published and all(isinstance(f.error, _OUTAGE) for f in failures):
-            await self._release_in_outage(failures)
+        down = self._find_outages(outcomes)
+        if not isinstance(self._publisher, RoutingPublisher):
+            if failures and len(down) == len(failures):
+                await self._release_in_outage(failures)
+            down = []
         for failure in failures:
-            await self._record_failure(failure)
-        return published, None
+            if failure not in down:
+                await self._record_failure(failure)
+        if not down:
+            return published, None
+        await self._postpone(down)
+        # The next messages may be for another broker.
+        return published, await self._claim() if claims_next and not self.is_stopping else None
+
+    def _find_outages(self, outcomes: Sequence[_Outcome]) -> list[_Outcome]:
+        """Return the failures at brokers that have accepted no message of the batch."""
+        accepted = {
+            id(self._find_publisher(message))
+            for outcome in outcomes
+            for message in outcome.lease.messages[: len(outcome.published)]
+        }
+        for place in accepted:
+            self._outages.pop(place, None)
+        return [e for e in outcomes if e.is_outage and id(e.publisher) not in accepted]
+
+    async def _postpone(self, failures: Sequence[_Outcome]) -> None:
+        """Block the keys of unavailable brokers until the next attempt, and count no try."""
+        now = self._clock.monotonic()
+        for failure in failures:
+            outage = self._outages.get(id(failure.publisher), _Outage(0, now))
+            if outage.until <= now:
+                number = outage.failures + 1
+                outage = _Outage(number, now + self._pause.get_backoff(number))
+                self._outages[id(failure.publisher)] = outage
+                logger.warning(
+                    "outbox relay: a broker accepts no message, try %d: %r", number, failure.error
+                )
+            pause = timedelta(seconds=outage.until - now)
+            await self._outbox.release(failure.lease, retry_at=self._clock.now() + pause)
+
+    def _find_publisher(self, message: OutboxMessage) -> IMessagePublisher:
+        if isinstance(self._publisher, RoutingPublisher):
+            return self._publisher.find_publisher(message)
+        return self._publisher
 
     async def _release_in_outage(self, failures: Sequence[_Outcome]) -> NoReturn:
         for failure in failures:
@@ -212,23 +269,28 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
         for message in lease.messages:
             if self.is_stopping or self._clock.monotonic() >= batch.deadline:
                 break
+            publisher: IMessagePublisher | None = None
             try:
-                await self._publish_message(message)
+                publisher = self._find_publisher(message)
+                await self._publish_message(message, publisher)
             except asyncio.CancelledError:
                 if batch.is_cancelled:
                     raise
                 # The client of the broker raised it, for example because its connection closed.
                 error = errors.MessagingError("the publisher raised CancelledError")
-                return _Outcome(lease, published, message, error)
+                return _Outcome(lease, published, message, error, publisher)
             except Exception as error:
-                return _Outcome(lease, published, message, error)
+                return _Outcome(lease, published, message, error, publisher)
             published.append(message.message_id)
         return _Outcome(lease, published)
 
-    async def _publish_message(self, message: OutboxMessage) -> None:
+    async def _publish_message(self, message: OutboxMessage, publisher: IMessagePublisher) -> None:
+        outage = self._outages.get(id(publisher))
+        if outage is not None and self._clock.monotonic() < outage.until:
+            raise errors.MessagingError("the broker was unavailable a moment ago")
         kind, id_ = message.event_type, message.message_id
         with hooks.span("outbox.publish", message_type=kind, message_id=id_):
-            await shielding.timeout_after(self._publish_timeout, self._publisher.publish(message))
+            await shielding.timeout_after(self._publish_timeout, publisher.publish(message))
 
     async def _mark(self, outcomes: list[_Outcome]) -> None:
         whole = [(e.lease, e.published) for e in outcomes if e.error is None]

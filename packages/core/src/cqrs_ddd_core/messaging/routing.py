@@ -1,9 +1,15 @@
-"""Routing of messages to topics."""
+"""Routing of messages to topics and to brokers."""
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
+from ..ports.messaging import IMessagePublisher
 from ..ports.outbox import OutboxMessage
+from ..primitives.exceptions import ConfigError
+from ..primitives.exceptions.arguments import ensure_instance
+
+T = TypeVar("T")
 
 
 class TopicRouting:
@@ -21,7 +27,61 @@ class TopicRouting:
 
     def find_topic(self, message: OutboxMessage) -> str:
         """Return the topic of the message."""
-        for pattern, topic in self._topics.items():
-            if fnmatchcase(message.event_type, pattern):
-                return topic
-        return message.event_type
+        topic = _find_first(self._topics, message)
+        return message.event_type if topic is None else topic
+
+
+class RoutingPublisher(IMessagePublisher):
+    """Publisher that passes each message to the first publisher whose pattern matches its type.
+
+    ``RoutingPublisher({"Order*": kafka, "*": redis})``: patterns are those of ``TopicRouting``. An
+    ``OutboxRelay`` publishes the messages of one broker while another one is unavailable.
+
+    Args:
+        publishers: publishers by pattern, in the order in which the patterns are tried.
+
+    Raises:
+        ConfigError: there is no publisher, or one of them is something else.
+    """
+
+    def __init__(self, publishers: Mapping[str, IMessagePublisher]) -> None:
+        given: object = publishers
+        if not isinstance(given, Mapping) or not given:
+            raise ConfigError(
+                'publishers must map patterns to publishers; pass for example {"*": publisher}',
+                variable="publishers",
+            )
+        for pattern, publisher in publishers.items():
+            ensure_instance(publisher, IMessagePublisher, f"publishers[{pattern!r}]")
+        self._publishers = dict(publishers)
+
+    def find_publisher(self, message: OutboxMessage) -> IMessagePublisher:
+        """Return the publisher of the message.
+
+        Raises:
+            ConfigError: no pattern matches the event type.
+        """
+        publisher = _find_first(self._publishers, message)
+        if publisher is None:
+            raise ConfigError(
+                f"no publisher has a pattern for {message.event_type}; the patterns are "
+                f"{', '.join(self._publishers)}; add one, such as '*'",
+                variable="publishers",
+            )
+        return publisher
+
+    async def publish(self, message: OutboxMessage) -> None:
+        """Publish the message to its broker.
+
+        Raises:
+            MessagingError: the broker did not accept the message.
+            ConfigError: no pattern matches the event type.
+        """
+        await self.find_publisher(message).publish(message)
+
+
+def _find_first(values: Mapping[str, T], message: OutboxMessage) -> T | None:
+    for pattern, value in values.items():
+        if fnmatchcase(message.event_type, pattern):
+            return value
+    return None

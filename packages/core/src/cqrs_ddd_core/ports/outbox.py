@@ -282,8 +282,13 @@ class ILeasedOutbox(IOutboxStorage, Protocol):
         ...
 
     @abstractmethod
-    async def release(self, lease: OutboxLease) -> None:
-        """Release the key before the lease expires; do nothing if the lease was lost."""
+    async def release(self, lease: OutboxLease, *, retry_at: datetime | None = None) -> None:
+        """Release the key before the lease expires; do nothing if the lease was lost.
+
+        Args:
+            lease: lease of the key.
+            retry_at: time until which the key is blocked, without a failed try; None frees it.
+        """
         ...
 
     @abstractmethod

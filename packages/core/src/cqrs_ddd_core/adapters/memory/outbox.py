@@ -146,12 +146,12 @@ class InMemoryOutboxStorage(ILeasedOutbox):
         key.is_dead_letter = retry_at is None
         key.leased_until = 0.0
 
-    async def release(self, lease: OutboxLease) -> None:
-        """Release the key at once; do nothing if the lease was lost."""
+    async def release(self, lease: OutboxLease, *, retry_at: datetime | None = None) -> None:
+        """Release the key, or block it until ``retry_at``; do nothing if the lease was lost."""
         tenant_id = tenancy.get_visible_tenant()
         await asyncio.sleep(0)
         if tenant_id in (None, lease.tenant_id):
-            self._release(lease)
+            self._release(lease, retry_at)
 
     async def get_backlog(self) -> OutboxBacklog:
         """Count the committed messages that are not published."""
@@ -258,10 +258,10 @@ class InMemoryOutboxStorage(ILeasedOutbox):
         key = self._keys.get(_key_of(message))
         return key is not None and key.is_dead_letter
 
-    def _release(self, lease: OutboxLease) -> None:
+    def _release(self, lease: OutboxLease, due: datetime | None = None) -> None:
         key = self._keys.get((lease.tenant_id, lease.key))
-        if key is not None and key.epoch == lease.epoch:
-            key.leased_until = 0.0
+        if key is not None and key.epoch == lease.epoch and key.leased_until:
+            key.leased_until, key.due = 0.0, due
 
     def _is_held(self, lease: OutboxLease, tenant_id: str | None) -> bool:
         key = self._keys.get((lease.tenant_id, lease.key))

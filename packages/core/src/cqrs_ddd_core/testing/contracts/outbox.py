@@ -375,6 +375,24 @@ class OutboxContract(OutboxTenancyContract):
         first = again["c"].messages[0]
         assert (first.retry_count, first.error) == (1, "busy")
 
+    async def test_key_released_with_a_retry_time_is_blocked_and_counts_no_try(
+        self, outbox: ILeasedOutbox
+    ) -> None:
+        sent = [message("a"), message("b"), message("c")]
+        await outbox.save_messages(sent)
+        leases = {lease.key: lease for lease in await outbox.claim("relay")}
+        hour, now = timedelta(hours=1), datetime.now(timezone.utc)
+
+        await outbox.release(leases["a"], retry_at=now + hour)
+        await outbox.release(leases["b"], retry_at=now - hour)
+        await outbox.release(leases["c"])
+        await outbox.release(leases["c"], retry_at=now + hour)  # The lease has ended.
+
+        again = {lease.key: lease for lease in await outbox.claim("relay")}
+        assert set(again) == {"b", "c"}
+        assert (await outbox.get_backlog()).blocked == 1
+        assert [each.retry_count for each in await outbox.get_pending()] == [0, 0, 0]
+
     async def test_dead_letter_blocks_its_partition_key_until_it_is_retried_or_discarded(
         self, outbox: ILeasedOutbox
     ) -> None:

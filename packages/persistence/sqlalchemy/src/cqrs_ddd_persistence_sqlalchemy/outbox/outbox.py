@@ -193,15 +193,23 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
                 .values(leased_until=None, due=retry_at, dead_letter_id=dead_letter)
             )
 
-    async def release(self, lease: OutboxLease) -> None:
-        """Delete the row of the lease, unless the lease is lost."""
+    async def release(self, lease: OutboxLease, *, retry_at: datetime | None = None) -> None:
+        """Delete the row of the lease, or delay its key, unless the lease is lost.
+
+        Args:
+            lease: lease of the key.
+            retry_at: time until which the key is blocked; None frees it.
+        """
         leases = self._leases
         if not _is_visible(lease):
             return
         async with self._connections.new_transaction("release a key") as new:
             connection = await new.connection()
+            change: sa.Delete | sa.Update = sa.delete(leases)
+            if retry_at is not None:
+                change = sa.update(leases).values(leased_until=None, due=retry_at)
             await connection.execute(
-                sa.delete(leases).where(
+                change.where(
                     leases.c.epoch == lease.epoch,
                     leases.c.tenant_id == lease.tenant_id,
                     leases.c.leased_until.is_not(None),
