@@ -120,10 +120,34 @@ async def test_unavailable_broker_does_not_stop_the_messages_of_another(
     log: list[str],
     error: Exception,
 ) -> None:
+    orders.error = error
+
+    await _check_an_outage(outbox, relay, clock, orders, log)
+
+
+async def test_outage_check_catches_a_relay_that_does_not_know_its_brokers(
+    outbox: InMemoryOutboxStorage, clock: FakeClock, orders: Broker, others: Broker, log: list[str]
+) -> None:
+    routing = RoutingPublisher({"Order*": orders, "*": others})
+    single = Broker(log)
+    single.publish = routing.publish  # type: ignore[method-assign]
+    relay = OutboxRelay(outbox, single, clock=clock)
+    orders.error = OSError("gone")
+
+    with pytest.raises(AssertionError):
+        await _check_an_outage(outbox, relay, clock, orders, log)
+
+
+async def _check_an_outage(
+    outbox: InMemoryOutboxStorage,
+    relay: OutboxRelay,
+    clock: FakeClock,
+    orders: Broker,
+    log: list[str],
+) -> None:
     # More keys than a batch wait for the broker that is down.
     waiting = await _save(outbox, *((f"order {number}", "OrderPaid") for number in range(35)))
     sent = await _save(outbox, ("parcel", "ParcelSent"))
-    orders.error = error
 
     async with relay:
         await _pass_seconds(clock, 1)
