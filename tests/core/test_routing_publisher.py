@@ -223,3 +223,44 @@ async def test_failure_at_a_broker_that_accepts_other_messages_counts_as_a_try(
 
     (failed,) = await outbox.get_pending()
     assert (failed.message_id, failed.retry_count) == (sent[1], 1)
+
+
+async def test_pauses_of_a_broker_start_small_again_after_it_was_available(
+    outbox: InMemoryOutboxStorage,
+    relay: OutboxRelay,
+    clock: FakeClock,
+    orders: Broker,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for _ in range(2):
+        orders.error = OSError("gone")
+        await _save(outbox, ("order", "OrderPaid"))
+        await relay.drain()
+        orders.error = None
+        await clock.advance(2)
+        assert await relay.drain() == 1
+
+    assert [text.count("try 1") for text in caplog.messages] == [1, 1]
+
+
+async def test_message_that_was_not_sent_to_a_broker_counts_no_try(
+    outbox: InMemoryOutboxStorage, clock: FakeClock, orders: Broker
+) -> None:
+    class SlowBroker(Broker):
+        async def publish(self, message: OutboxMessage) -> None:
+            await clock.advance(2)  # The pause of the other broker ends.
+            await super().publish(message)
+
+    publisher = RoutingPublisher({"Order*": orders, "*": SlowBroker([])})
+    relay = OutboxRelay(outbox, publisher, clock=clock)
+    orders.error = OSError("gone")
+    await _save(outbox, ("a", "OrderPaid"))
+    await relay.drain()
+    orders.error = None
+
+    skipped = await _save(outbox, ("b", "OrderPaid"), ("c", "ParcelSent"), ("c", "OrderPaid"))
+    assert await relay.run_once() == 2
+
+    pending = {each.message_id: each.retry_count for each in await outbox.get_pending()}
+    assert pending[skipped[0]] == 0
+    assert await relay.drain() == 2

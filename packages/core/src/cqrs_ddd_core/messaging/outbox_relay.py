@@ -26,6 +26,10 @@ _OUTAGE = (OSError, asyncio.TimeoutError, errors.MessagingError)
 """Errors of a broker that cannot be reached."""
 
 
+class _NotSentError(errors.MessagingError):
+    """A message was not passed to its broker, which has just been unavailable."""
+
+
 @dataclass(frozen=True)
 class _Outcome:
     """Result of publishing the messages of one lease: published ids, and the failure if any."""
@@ -227,23 +231,27 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
             for outcome in outcomes
             for message in outcome.lease.messages[: len(outcome.published)]
         }
-        for place in accepted:
-            self._outages.pop(place, None)
-        return [e for e in outcomes if e.is_outage and id(e.publisher) not in accepted]
+        return [
+            each
+            for each in outcomes
+            if isinstance(each.error, _NotSentError)
+            or (each.is_outage and id(each.publisher) not in accepted)
+        ]
 
     async def _postpone(self, failures: Sequence[_Outcome]) -> None:
         """Block the keys of unavailable brokers until the next attempt, and count no try."""
         now = self._clock.monotonic()
         for failure in failures:
-            outage = self._outages.get(id(failure.publisher), _Outage(0, now))
-            if outage.until <= now:
+            place, error = id(failure.publisher), failure.error
+            outage = self._outages.get(place, _Outage(0, now))
+            if outage.until <= now and not isinstance(error, _NotSentError):
                 number = outage.failures + 1
                 outage = _Outage(number, now + self._pause.get_backoff(number))
-                self._outages[id(failure.publisher)] = outage
+                self._outages[place] = outage
                 logger.warning(
-                    "outbox relay: a broker accepts no message, try %d: %r", number, failure.error
+                    "outbox relay: a broker accepts no message, try %d: %r", number, error
                 )
-            pause = timedelta(seconds=outage.until - now)
+            pause = timedelta(seconds=max(outage.until - now, 0.0))
             await self._outbox.release(failure.lease, retry_at=self._clock.now() + pause)
 
     def _find_publisher(self, message: OutboxMessage) -> IMessagePublisher:
@@ -287,10 +295,11 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
     async def _publish_message(self, message: OutboxMessage, publisher: IMessagePublisher) -> None:
         outage = self._outages.get(id(publisher))
         if outage is not None and self._clock.monotonic() < outage.until:
-            raise errors.MessagingError("the broker was unavailable a moment ago")
+            raise _NotSentError("the broker was unavailable a moment ago")
         kind, id_ = message.event_type, message.message_id
         with hooks.span("outbox.publish", message_type=kind, message_id=id_):
             await shielding.timeout_after(self._publish_timeout, publisher.publish(message))
+        self._outages.pop(id(publisher), None)
 
     async def _mark(self, outcomes: list[_Outcome]) -> None:
         whole = [(e.lease, e.published) for e in outcomes if e.error is None]
