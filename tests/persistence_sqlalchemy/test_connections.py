@@ -19,6 +19,7 @@ from cqrs_ddd_persistence_sqlalchemy import (
     SQLAlchemyInbox,
     SQLAlchemyOutboxStorage,
     SQLAlchemyUnitOfWork,
+    Tables,
     configure_sqlite,
 )
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
@@ -76,6 +77,23 @@ async def test_unreachable_database_is_reported_as_such_whatever_needs_it_first(
     assert classify_error(caught.value) is ErrorClass.TRANSIENT
     assert "secret" not in str(caught.value)
     await unreachable.dispose()
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)  # SQLite has no server.
+async def test_connection_that_was_lost_in_the_pool_fails_the_begin_of_a_transaction(
+    new_engine: Callable[..., AsyncEngine], engine: AsyncEngine, tables: Tables
+) -> None:
+    pooled = new_engine(pool_size=1, max_overflow=0)
+    async with pooled.connect() as connection:
+        pid = await connection.scalar(sa.text("SELECT pg_backend_pid()"))
+    async with engine.connect() as connection:
+        await connection.execute(sa.text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+
+    inbox = SQLAlchemyInbox(async_sessionmaker(pooled), tables=tables)
+    with pytest.raises(PersistenceError, match="^cannot begin a transaction: "):
+        await inbox.register("consumer", "m-1", "fingerprint")
+    assert await inbox.register("consumer", "m-1", "fingerprint") is None
+    await pooled.dispose()
 
 
 @pytest.fixture

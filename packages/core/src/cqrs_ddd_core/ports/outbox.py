@@ -152,7 +152,11 @@ class IOutboxStorage(Protocol):
         limit: int = 100,
         uow: UnitOfWork | None = None,
     ) -> list[OutboxMessage]:
-        """Return unpublished messages, the oldest first."""
+        """Return unpublished messages, the oldest first.
+
+        A leased outbox leaves out the messages of a key that a dead letter blocks, so an empty list
+        does not mean that all messages are published: ``get_backlog`` counts every message.
+        """
         ...
 
     @abstractmethod

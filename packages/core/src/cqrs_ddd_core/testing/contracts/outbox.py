@@ -401,6 +401,7 @@ class OutboxContract(OutboxTenancyContract):
         await _make_dead_letter(outbox, poison)
 
         assert await outbox.claim("relay") == []
+        assert await outbox.get_pending() == []
         assert [(p.message_id, p.error) for p in await outbox.list_dead_letters()] == [
             (poison.message_id, "poison")
         ]

@@ -131,7 +131,9 @@ class SQLAlchemyTransaction(UnitOfWork):
             if driver.is_postgres(connection):
                 self._driver = driver.get_driver(connection)
             try:
-                await driver.begin(connection)
+                # The first statement finds a connection that was lost in the pool.
+                with translate_errors(exceptions.PersistenceError, "begin a transaction"):
+                    await driver.begin(connection)
                 if self.read_only:
                     await forbid_writes(connection)
             except BaseException:
