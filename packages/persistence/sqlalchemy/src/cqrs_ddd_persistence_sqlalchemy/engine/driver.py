@@ -6,9 +6,10 @@ statement. The driver autocommits each statement before a BEGIN: see ADR 8.
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timezone
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from cqrs_ddd_core import ConcurrencyError, ConfigError, PersistenceError
 from cqrs_ddd_core.instrumentation import hooks
 
-from .driver_errors import DriverError, sqlstate, translate_errors
+from .driver_errors import DriverError, raise_translated, sqlstate
 
 _isolation_levels: WeakKeyDictionary[sa.Engine, str] = WeakKeyDictionary()
 _autocommit_engines: WeakKeyDictionary[AsyncEngine, AsyncEngine] = WeakKeyDictionary()
@@ -36,22 +37,18 @@ def is_postgres(bind: AsyncEngine | AsyncConnection | sa.Connection) -> bool:
     return bind.dialect.name == "postgresql"
 
 
-@contextmanager
-def trace_connect() -> Iterator[None]:
-    """Surround the wait for a connection of the pool, which may have to be opened.
+async def open_connection(opening: Awaitable[AsyncConnection]) -> AsyncConnection:
+    """Await a connection of the pool, which may have to be opened.
 
     Raises:
         PersistenceError: the database cannot be reached, or the pool has no free connection.
     """
-    doing = "connect to the database"
-    with hooks.span("database.connect"), translate_errors(PersistenceError, doing):
-        yield
-
-
-async def connect(engine: AsyncEngine) -> AsyncConnection:
-    """Take a connection from the pool, or open one."""
-    with trace_connect():
-        return await engine.connect()
+    with hooks.span("database.connect"):
+        try:
+            return await opening
+        except Exception as error:
+            raise_translated(error, PersistenceError, "connect to the database")
+            raise
 
 
 async def fetch(connection: AsyncConnection, statement: str, *values: Any) -> Sequence[Any]:
@@ -184,10 +181,12 @@ async def autocommit_connection(engine: AsyncEngine) -> AsyncIterator[AsyncConne
         if engine not in _autocommit_engines:
             _autocommit_engines[engine] = engine.execution_options(isolation_level="AUTOCOMMIT")
         engine = _autocommit_engines[engine]
-    async with AsyncExitStack() as stack:
-        with trace_connect():
-            connection = await stack.enter_async_context(engine.connect())
+    connection = await open_connection(engine.connect())
+    try:
         yield connection
+    finally:
+        # The connection returns to the pool even if the caller is cancelled.
+        await asyncio.shield(asyncio.ensure_future(connection.close()))
 
 
 async def take_write_lock(connection: AsyncConnection) -> None:

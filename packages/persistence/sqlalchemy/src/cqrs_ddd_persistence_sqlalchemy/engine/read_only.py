@@ -42,7 +42,7 @@ async def connect_read_only(engine: AsyncEngine) -> AsyncConnection:
     """Take a connection from the pool; on SQLite it may reject changes already."""
     token = keeps_query_only.set(True)
     try:
-        return await driver.connect(get_read_only_engine(engine))
+        return await driver.open_connection(get_read_only_engine(engine).connect())
     finally:
         keeps_query_only.reset(token)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import partial
 from typing import Any, ClassVar
 
@@ -122,8 +121,11 @@ class SQLAlchemyTransaction(UnitOfWork):
             if engine is None:
                 return await self._open_session_connection(self.session)
             engines.ensure_usable(engine)
-            connect = connect_read_only if self.read_only else driver.connect
-            connection = await connect(engine)
+            connection = await (
+                connect_read_only(engine)
+                if self.read_only
+                else driver.open_connection(engine.connect())
+            )
             if not self.is_open:
                 await connection.close()
                 self.ensure_open("use a connection that was opened too late")
@@ -149,8 +151,9 @@ class SQLAlchemyTransaction(UnitOfWork):
             )
         engine = bind.engine
         engines.ensure_usable(engine if isinstance(engine, AsyncEngine) else AsyncEngine(engine))
-        with nullcontext() if session.in_transaction() else driver.trace_connect():
-            connection = await session.connection()
+        is_open = session.in_transaction()
+        opening = session.connection()
+        connection = await (opening if is_open else driver.open_connection(opening))
         if not self.is_open:
             await session.close()
             self.ensure_open("use a connection that was opened too late")
