@@ -16,6 +16,7 @@ from cqrs_ddd_core import (
     ConfigError,
     ErrorClass,
     InMemoryBackend,
+    Placement,
     TimeoutMiddleware,
     classify_error,
     standard_middlewares,
@@ -99,7 +100,8 @@ async def test_cancelled_caller_of_a_command_with_a_time_limit_is_cancelled() ->
     assert task.cancelled()
 
 
-async def test_end_of_the_time_never_interrupts_a_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def _slow_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     commit = InMemoryUnitOfWork.commit
 
     async def slow_commit(self: InMemoryUnitOfWork) -> None:
@@ -107,9 +109,23 @@ async def test_end_of_the_time_never_interrupts_a_commit(monkeypatch: pytest.Mon
         await commit(self)
 
     monkeypatch.setattr(InMemoryUnitOfWork, "commit", slow_commit)
+
+
+@pytest.mark.usefixtures("_slow_commit")
+async def test_end_of_the_time_never_interrupts_a_commit() -> None:
     await _write(lambda: asyncio.sleep(0), "n-6")
 
     assert await notes.get("n-6") is not None
+
+
+@pytest.mark.usefixtures("_slow_commit")
+async def test_limit_outside_the_unit_of_work_would_interrupt_a_commit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(TimeoutMiddleware, "placement", Placement.OUTSIDE)
+
+    with pytest.raises(CommandTimeoutError):
+        await _write(lambda: asyncio.sleep(0), "n-7")
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan")])
