@@ -90,7 +90,7 @@ class Product(ABC):
 
 
 class Postgres(Product):
-    """PostgreSQL without durability, which suits tests but not benchmarks.
+    """PostgreSQL without durability and JIT, which suits tests but not benchmarks.
 
     It speaks German where it has translations, so that nothing depends on the text of its errors.
     """
@@ -135,7 +135,7 @@ class Postgres(Product):
     def command(self, room: Path, port: int) -> tuple[Sequence[str | Path], str]:
         settings = (
             f"port={port} listen_addresses=127.0.0.1 unix_socket_directories= max_connections=200 "
-            "lc_messages=C.UTF-8 fsync=off synchronous_commit=off full_page_writes=off"
+            "lc_messages=C.UTF-8 jit=off fsync=off synchronous_commit=off full_page_writes=off"
         )
         return ["-D", room / "data", *(f"--{setting}" for setting in settings.split())], ""
 

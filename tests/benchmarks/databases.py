@@ -46,8 +46,8 @@ class DurablePostgres(Postgres):
 
     def command(self, room: Path, port: int) -> tuple[Sequence[str | Path], str]:
         arguments, given = super().command(room, port)
-        unsafe = ("--fsync=", "--synchronous_commit=", "--full_page_writes=")
-        return [word for word in arguments if not str(word).startswith(unsafe)], given
+        changed = ("--jit=", "--fsync=", "--synchronous_commit=", "--full_page_writes=")
+        return [word for word in arguments if not str(word).startswith(changed)], given
 
 
 class Databases(ExitStack):

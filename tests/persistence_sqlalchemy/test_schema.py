@@ -410,7 +410,7 @@ async def test_slow_writer_of_one_schema_does_not_hide_the_events_of_another(
             await connection.exec_driver_sql(f"DROP SCHEMA {name} CASCADE")
 
 
-ODD_NAMES = ("100%_", "a$1_", "$1 $$_", 'it\'s "so"_', "%s %(x)s_", "é ☃_", "?_", "select_")
+ODD_NAMES = ("100%s $1_", "a$1 $$_", 'it\'s "so" ?_')
 
 
 @pytest.mark.parametrize("prefix", ODD_NAMES)
