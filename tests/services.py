@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import os
 import re
 import secrets
 import shutil
@@ -17,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
+from urllib.parse import unquote, urlsplit
 
 import asyncpg
 import redis.asyncio
@@ -182,6 +184,66 @@ class Redis(Product):
         if "valkey_version" in facts:
             return f"Valkey {facts['valkey_version']}"
         return str(facts["redis_version"])
+
+
+class PgBouncer(Product):
+    """PgBouncer in transaction mode, in front of the database at the URL `target`.
+
+    It has fewer connections to the server than clients have to it, so that consecutive
+    transactions of a client run on different ones. The database `in_session_mode` is the same
+    database in session mode.
+    """
+
+    name = "PgBouncer"
+    variable = "CQRS_DDD_TEST_PGBOUNCER_URL"
+    stop_signal = signal.SIGINT
+
+    def __init__(self, target: str) -> None:
+        super().__init__()
+        self.target = urlsplit(target)
+        self.account = unprivileged_account()
+
+    def programs(self, source: Source) -> Iterator[Path]:
+        path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
+        if source == "system" and (found := shutil.which("pgbouncer", path=path)):
+            yield Path(found)
+
+    def prepare(self, program: Path, room: Path) -> Path:
+        self.program = program
+        return program
+
+    def command(self, room: Path, port: int) -> tuple[Sequence[str | Path], str]:
+        server = {
+            "host": self.target.hostname,
+            "port": self.target.port or 5432,
+            "dbname": self.target.path[1:],
+            "user": unquote(self.target.username or "postgres"),
+            "password": unquote(self.target.password or ""),
+        }
+        place = " ".join(f"{name}={value}" for name, value in server.items() if value)
+        databases = [f"* = {place}", f"in_session_mode = {place} pool_mode=session"]
+        settings = (
+            f"listen_addr=127.0.0.1 listen_port={port} unix_socket_dir= auth_type=any "
+            "pool_mode=transaction default_pool_size=3 max_client_conn=100"
+        )
+        lines = ["[databases]", *databases, "[pgbouncer]", *settings.split()]
+        configuration = room / "pgbouncer.ini"
+        configuration.touch(mode=0o600)
+        configuration.write_text("\n".join([*lines, ""]))
+        give(configuration, self.account)
+        return [configuration], ""
+
+    def url(self, port: int) -> str:
+        return f"postgresql://pooled@127.0.0.1:{port}{self.target.path}"
+
+    async def version(self, url: str) -> str:
+        connection = await asyncpg.connect(url, timeout=5, statement_cache_size=0)
+        await connection.close()
+        asked = await asyncio.create_subprocess_exec(
+            self.program, "--version", stdout=subprocess.PIPE
+        )
+        output, _ = await asked.communicate()
+        return output.decode().split()[1]
 
 
 @contextlib.contextmanager

@@ -19,6 +19,8 @@ _READ_ONLY_TRANSACTION = "25006"
 _CONFLICTS = {"40001": "serialization failure", "40P01": "deadlock"}
 _MISSING = ("42P01", "42883", "3F000")
 """Codes for a missing table, function and schema."""
+_STATEMENT_NAMES = ("26000", "42P05")
+"""Codes for a prepared statement that is missing, or that another client has prepared."""
 _RULES = {
     "23502": "a required value is missing",
     "23503": "a row that another one refers to is missing or still in use",
@@ -138,6 +140,11 @@ def _to_toolkit_error(
     advice = ""
     if code in _MISSING or "no such table" in text:
         advice = "; run create_schema(engine), or your migrations, to create the missing tables"
+    elif code in _STATEMENT_NAMES:
+        advice = (
+            "; behind PgBouncer create the engine with connect_args for statement_cache_size=0, "
+            "prepared_statement_cache_size=0 and prepared_statement_name_func=lambda: ''"
+        )
     elif isinstance(error, sa.exc.TimeoutError):
         advice = "; all connections of the pool are in use, so end units of work earlier"
     elif "database is locked" in text:

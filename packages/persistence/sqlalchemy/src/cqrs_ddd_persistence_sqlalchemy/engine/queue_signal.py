@@ -20,13 +20,17 @@ logger = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT = 5.0
 """Seconds that a reconnection may take, even if the timeout of ``wait`` is shorter."""
+_TEST_TIMEOUT = 1.0
+"""Seconds that a notification may take to come through a pooler when the signal is entered."""
 
 
 class PostgresQueueSignal(IQueueSignal):
     """Queue signal by LISTEN and NOTIFY, on a connection outside the pool.
 
     Enter it by ``async with``. A lost connection is replaced at the next wait; until then
-    notifications may be lost.
+    notifications may be lost. A pooler in transaction mode, such as PgBouncer, passes on no
+    notifications: the signal then logs one warning when it is entered, and each ``wait`` lasts
+    until its timeout, so that the caller polls.
 
     Args:
         engine: engine on PostgreSQL.
@@ -50,10 +54,22 @@ class PostgresQueueSignal(IQueueSignal):
         self._driver: Any = None
         self._opening = asyncio.Lock()
         self._is_entered = False
+        self._is_polling = False
 
     async def __aenter__(self) -> PostgresQueueSignal:
         with translate_errors(PersistenceError, "listen"):
             await self._open_connection()
+            try:
+                self._is_polling = not await self._receives_notifications()
+            except BaseException:
+                await self._close_connection()
+                raise
+        if self._is_polling:
+            await self._close_connection()
+            logger.warning(
+                "cannot listen: the pooler in front of PostgreSQL passes on no notifications; "
+                "polling, until the signal gets an engine with a direct connection"
+            )
         self._is_entered = True
         return self
 
@@ -86,6 +102,9 @@ class PostgresQueueSignal(IQueueSignal):
             raise InvalidOperationError(
                 "the signal does not listen; open its backend, or enter it by async with"
             )
+        if self._is_polling:
+            await asyncio.sleep(timeout)
+            return False
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         waiter: asyncio.Future[None] = loop.create_future()
@@ -104,6 +123,24 @@ class PostgresQueueSignal(IQueueSignal):
             return waiter.done()
         finally:
             waiters.discard(waiter)
+
+    async def _receives_notifications(self) -> bool:
+        """Return whether notifications reach the connection; the answer without a pooler is yes."""
+        key = self._driver.get_server_pid()
+        # A pooler assigns a key of its own to the connection.
+        if await self._driver.fetchval("SELECT pg_backend_pid()") == key:
+            return True
+        channel = f"cqrs_ddd_test_{key}"
+        received = asyncio.Event()
+        await self._driver.add_listener(channel, lambda *_: received.set())
+        # On another connection, since a pooler returns to this one all replies to its statements.
+        await self.notify(channel)
+        arrival = asyncio.ensure_future(received.wait())
+        try:
+            await asyncio.wait({arrival}, timeout=_TEST_TIMEOUT)
+        finally:
+            arrival.cancel()
+        return received.is_set()
 
     async def _listen_to(self, channel: str) -> None:
         async with self._opening:
