@@ -25,6 +25,10 @@ from cqrs_ddd_persistence_sqlalchemy import (
     metadata,
     schema,
 )
+from cqrs_ddd_persistence_sqlalchemy.advanced import (
+    SQLAlchemyPositionStore,
+    SQLAlchemyProjectionStore,
+)
 from cqrs_ddd_persistence_sqlalchemy.schema.advanced_tables import AdvancedTables
 from cqrs_ddd_persistence_sqlalchemy.schema.tables import TABLES
 from tests.forking import context
@@ -382,10 +386,9 @@ async def test_check_finds_a_default_isolation_in_which_all_streams_cannot_be_re
         await strict.dispose()
 
 
-async def test_slow_writer_of_one_schema_does_not_hide_the_events_of_another(
-    postgres_engine: AsyncEngine,
-) -> None:
-    """Check two schemas that are chosen by the search path, so that the tables have no schema."""
+@pytest.fixture
+async def engines_of_schemas(postgres_engine: AsyncEngine) -> AsyncIterator[list[AsyncEngine]]:
+    """Engines of two schemas that are chosen by the search path; the tables have no schema."""
     names = [f"tenant_{uuid4().hex}" for _ in range(2)]
     engines = []
     for name in names:
@@ -394,7 +397,17 @@ async def test_slow_writer_of_one_schema_does_not_hide_the_events_of_another(
         settings = {"server_settings": {"search_path": name}}
         engines.append(create_async_engine(postgres_engine.url, connect_args=settings))
         await create_schema(engines[-1])
-    slow, other = (async_sessionmaker(engine) for engine in engines)
+    yield engines
+    for name, engine in zip(names, engines, strict=True):
+        await engine.dispose()
+        async with postgres_engine.begin() as connection:
+            await connection.exec_driver_sql(f"DROP SCHEMA {name} CASCADE")
+
+
+async def test_slow_writer_of_one_schema_does_not_hide_the_events_of_another(
+    engines_of_schemas: list[AsyncEngine],
+) -> None:
+    slow, other = (async_sessionmaker(engine) for engine in engines_of_schemas)
 
     uow = SQLAlchemyUnitOfWork(session_factory=slow)  # Not entered, so that no call joins it.
     await uow.event_store.append(event(new_stream(), 1))
@@ -404,10 +417,24 @@ async def test_slow_writer_of_one_schema_does_not_hide_the_events_of_another(
     await uow.commit()
 
     assert len(seen) == 3
-    for name, engine in zip(names, engines, strict=True):
-        await engine.dispose()
-        async with postgres_engine.begin() as connection:
-            await connection.exec_driver_sql(f"DROP SCHEMA {name} CASCADE")
+
+
+async def test_projection_locked_in_one_schema_is_free_in_another(
+    engines_of_schemas: list[AsyncEngine],
+) -> None:
+    first, second = (async_sessionmaker(engine) for engine in engines_of_schemas)
+    uows = [SQLAlchemyUnitOfWork(session_factory=factory) for factory in (first, second)]
+    stores = [SQLAlchemyPositionStore(factory) for factory in (first, second)]
+    documents = [SQLAlchemyProjectionStore(factory) for factory in (first, second)]
+    for each in documents:
+        await each.ensure_collection("prices")
+    try:
+        for positions, each, uow in zip(stores, documents, uows, strict=True):
+            await asyncio.wait_for(positions.lock_exclusive("prices", uow=uow), 20)
+            await asyncio.wait_for(each.lock("prices", ["p-1"], uow=uow), 20)
+    finally:
+        for uow in uows:
+            await uow.rollback()
 
 
 ODD_NAMES = ("100%s $1_", "a$1 $$_", 'it\'s "so" ?_')

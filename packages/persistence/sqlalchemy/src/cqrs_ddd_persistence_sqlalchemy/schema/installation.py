@@ -471,9 +471,24 @@ def _build_position_statements(
 
 
 def lock_key(tables: Tables, purpose: str, name: str) -> int:
-    """Return the key of an advisory lock; names that share a key only wait for each other."""
+    """Return the key of an advisory lock, for ``scope_lock``.
+
+    Names that share a key only wait for each other.
+    """
     bits = int.from_bytes(sha256(name.encode()).digest()[: _POSITION_BITS // 8], "big")
     return _hash_namespace(tables, purpose) << _POSITION_BITS | bits
+
+
+def scope_lock(key: str, table: str) -> str:
+    """Return the SQL for a key that belongs to the table found by the search path.
+
+    Otherwise the tables of two schemas that are found by the search path would share locks.
+
+    Args:
+        key: SQL for the key.
+        table: SQL for the name of the table, as a text.
+    """
+    return f"{key} # CAST(CAST(to_regclass({table}) AS oid) AS bigint)"
 
 
 def _hash_namespace(tables: Tables, purpose: str) -> int:

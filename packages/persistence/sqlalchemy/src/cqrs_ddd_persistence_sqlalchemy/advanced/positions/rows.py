@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ...engine import AsyncConnection, driver
-from ...schema.installation import lock_key
+from ...schema.installation import lock_key, scope_lock
 from ...schema.tables import Tables
 
 
@@ -102,7 +102,7 @@ class PositionRows:
         read = f"SELECT version, position FROM {table} WHERE projection = "
         if driver.is_postgres(connection):
             key = lock_key(self._tables, "projections", projection)
-            is_fixed = (await driver.fetch(connection, _JOIN, key))[0][0]
+            is_fixed = (await driver.fetch(connection, _JOIN, key, table))[0][0]
             # Under REPEATABLE READ, only a row lock detects a newer version of the row.
             read += "$1 FOR KEY SHARE" if is_fixed else "$1"
         else:
@@ -118,12 +118,14 @@ class PositionRows:
 
     async def _lock(self, connection: AsyncConnection, function: str, projection: str) -> Any:
         key = lock_key(self._tables, "projections", projection)
-        return await connection.scalar(sa.text(f"SELECT {function}(:key)"), {"key": key})
+        table = connection.dialect.identifier_preparer.format_table(self._projections)
+        lock = sa.text(f"SELECT {function}({scope_lock(':key', ':table')})")
+        return await connection.scalar(lock, {"key": key, "table": table})
 
 
 _JOIN = (
     "SELECT current_setting('transaction_isolation') <> 'read committed' "
-    "FROM pg_advisory_xact_lock_shared($1)"
+    f"FROM pg_advisory_xact_lock_shared({scope_lock('$1', '$2')})"
 )
 
 

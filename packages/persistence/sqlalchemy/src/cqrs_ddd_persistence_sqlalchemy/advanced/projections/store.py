@@ -18,7 +18,7 @@ from cqrs_ddd_core.spi.checks import ensure_searchable
 from ...engine import AsyncConnection, Connections, SessionFactory, driver
 from ...engine.driver_errors import translate_errors
 from ...repository.row_cursor import RowCursor
-from ...schema.installation import lock_key
+from ...schema.installation import lock_key, scope_lock
 from ...schema.tables import TABLES, Tables
 from ...specifications import Criteria, options
 from .collection_access import CollectionAccess, CollectionCatalog, ensure_same_fields
@@ -26,7 +26,9 @@ from .collection_tables import CollectionTable
 
 _LONGEST_NAME = 63
 """Bytes of a name on PostgreSQL, which truncates longer names."""
-_TAKE_LOCKS = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
+_TAKE_LOCKS = (
+    f"SELECT pg_advisory_xact_lock({scope_lock('key', '$2')}) FROM unnest($1::bigint[]) AS key"
+)
 SelectFrom = Callable[[CollectionTable], sa.Select[Any]]
 Limit = Callable[[sa.Select[Any]], sa.Select[Any]]
 
@@ -249,7 +251,8 @@ class SQLAlchemyProjectionStore(IProjectionStore):
                 # All writers use the same order, or two could deadlock.
                 places = (f"{collection} {tenant_id!r} {doc_id}" for doc_id in ids)
                 keys = sorted(lock_key(self._tables, "documents", place) for place in places)
-                await driver.fetch(connection, _TAKE_LOCKS, keys)
+                views = driver.quote_table(self._tables.advanced.views, is_postgres=True)
+                await driver.fetch(connection, _TAKE_LOCKS, keys, views)
             else:
                 await driver.take_write_lock(connection)
 
