@@ -314,7 +314,7 @@ class ProjectionRolesKit:
                 await dispatcher.fetch(
                     OrderSummaryDTO, AttributeSpecification("id", "=", "order_1"), uow
                 )
-            with pytest.raises(InvalidOperationError, match="cannot search by 'x'"):
+            with pytest.raises(InvalidOperationError, match="cannot search by an object of str"):
                 await DocumentSearch().fetch("x", uow)  # type: ignore[arg-type]
             with pytest.raises(ConfigError, match="SearchWithoutCollection has no collection"):
                 await SearchWithoutCollection().fetch(AllOf(()), uow)

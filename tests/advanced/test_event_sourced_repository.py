@@ -226,7 +226,7 @@ async def test_persist_rejects_an_event_that_the_aggregate_has_not_recorded(
     account = Account.open(new_account_id())
 
     async with InMemoryUnitOfWork() as uow:
-        with pytest.raises(InvalidOperationError, match="which it has not recorded"):
+        with pytest.raises(InvalidOperationError, match="that it has not recorded"):
             await accounts.persist(account, uow, [*account.pending_events, SourcedPaidIn(amount=1)])
         await uow.rollback()
 

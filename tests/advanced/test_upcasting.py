@@ -205,7 +205,9 @@ def test_upcaster_that_fails_or_returns_no_dict_is_named_in_the_error() -> None:
 
     events = UpcastingEventRegistry(UpcasterRegistry(NoneUpcaster(), *CHAIN[1:]))
     events.register(Dispatched)
-    with pytest.raises(UpcastingError, match="NoneUpcaster .* returned None, not a dict"):
+    with pytest.raises(
+        UpcastingError, match="NoneUpcaster .* returned an object of NoneType, not a dict"
+    ):
         events.decode(make_stored(1))
 
 

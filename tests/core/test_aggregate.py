@@ -242,9 +242,7 @@ def test_error_for_an_unknown_stored_event_lists_known_events() -> None:
 
 
 def test_rehydration_error_names_a_required_field_that_no_event_sets() -> None:
-    with pytest.raises(
-        EventApplicationError, match=r"owner: Field required \(no event sets it\)"
-    ) as e:
+    with pytest.raises(EventApplicationError, match=r"owner: missing \(no event sets it\)") as e:
         Account.rehydrate("a-1", [MoneyPaidIn(amount=Decimal(1))])
 
     assert e.value.field == "owner"
@@ -288,7 +286,7 @@ def test_validators_run_once_at_the_end_of_rehydration() -> None:
     assert runs == [4]
     with pytest.raises(EventApplicationError, match="not valid after MoneyPaidIn: total"):
         Checked.rehydrate("c-1", [MoneyPaidIn(amount=Decimal(-1))])
-    with pytest.raises(EventApplicationError, match="must not be negative"):
+    with pytest.raises(EventApplicationError, match=r"\(total: value_error\)"):
         checked.add_event(MoneyPaidIn(amount=Decimal(-9)))
     assert checked.total == 4
 

@@ -390,7 +390,7 @@ async def test_error_names_a_middleware_that_returns_no_response(shop: Shop) -> 
             return None
 
     with pytest.raises(
-        MiddlewareError, match="WithoutResponse returned None for Raise; return await"
+        MiddlewareError, match="WithoutResponse returned a NoneType for Raise; return await"
     ):
         await shop.mediator(WithoutResponse()).send(Raise(counter="c"))
 

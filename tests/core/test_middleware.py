@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -97,7 +98,10 @@ async def test_logging_middleware_logs_a_failed_message_as_a_warning_and_reraise
 
     (record,) = caplog.records
     assert record.levelname == "WARNING"
-    assert record.getMessage() == f"Register failed after 0.0 ms: {error!r}"
+    # The text of an error from outside the toolkit may hold values.
+    name = "LookupError" if isinstance(error, LookupError) else "asyncio.exceptions.CancelledError"
+    place = r"at test_middleware\.py:\d+ in next_"
+    assert re.fullmatch(rf"Register failed after 0\.0 ms: {name} {place}", record.getMessage())
 
 
 async def test_validator_middleware_keeps_an_invalid_message_from_its_handler() -> None:

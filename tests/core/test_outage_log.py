@@ -98,7 +98,7 @@ async def test_logging_middleware_logs_an_outage_once_per_interval(
             await middleware(Rename(), fail)
 
     first, second = _get_lines(caplog)
-    assert first == "Rename failed after 0.0 ms: PersistenceError('down')"
+    assert first == "Rename failed after 0.0 ms: PersistenceError: down"
     assert second == f"{first}; 1 more lines about PersistenceError since the last one"
 
 
@@ -121,4 +121,4 @@ async def test_loop_of_a_service_logs_an_outage_without_a_traceback(
 
     for line in _get_lines(caplog):
         assert line.startswith("a loop of Service ")
-        assert line.endswith(": PersistenceError('down')")
+        assert line.endswith(": PersistenceError: down")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -181,7 +182,10 @@ async def test_poison_message_becomes_a_dead_letter_and_others_are_published(
 
     (dead_letter,) = await outbox.list_dead_letters()
     assert (dead_letter.message_id, dead_letter.retry_count) == (sent[0], 3)
-    assert dead_letter.error == "LookupError('no such topic')"
+    # Without the text, which may hold values of the message.
+    assert re.fullmatch(
+        r"LookupError at test_outbox_relay\.py:\d+ in publish", str(dead_letter.error)
+    )
     assert f"outbox message {sent[0]} is a dead letter after 3 tries" in caplog.text
     assert len(broker.published_ids) == 5
     await outbox.discard(sent[0])

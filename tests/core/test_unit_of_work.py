@@ -13,6 +13,7 @@ from cqrs_ddd_core import UnitOfWork, get_current_uow
 from cqrs_ddd_core.ports.unit_of_work import IUnitOfWork
 from cqrs_ddd_core.primitives.exceptions import (
     CommitOutcomeUnknownError,
+    ConcealedError,
     InvalidOperationError,
     PersistenceError,
 )
@@ -215,7 +216,7 @@ async def test_failed_rollback_does_not_hide_the_original_error(
         async with uow:
             raise LookupError("the reason")
 
-    assert "rollback failed after LookupError('the reason')" in caplog.text
+    assert "rollback failed after LookupError at test_unit_of_work.py" in caplog.text
     assert "connection lost" in caplog.text
 
 
@@ -233,10 +234,10 @@ async def test_result_of_an_async_function_is_not_accepted_as_a_commit_hook() ->
 async def test_failing_commit_hook_is_logged_with_its_traceback(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    uow = Recording()
+    uow, error = Recording(), LookupError("in a hook")
 
     async def failing_hook() -> None:
-        raise LookupError("in a hook")
+        raise error
 
     async with uow:
         uow.on_commit(failing_hook)
@@ -248,7 +249,11 @@ async def test_failing_commit_hook_is_logged_with_its_traceback(
     assert "failing_hook" in record.getMessage()
     assert "the commit stands" in record.getMessage()
     assert record.exc_info is not None
-    assert isinstance(record.exc_info[1], LookupError)
+    shown = record.exc_info[1]
+    assert isinstance(shown, ConcealedError)
+    assert isinstance(shown.orig, LookupError)
+    assert "in failing_hook" in str(shown)
+    assert "in a hook" not in caplog.text
 
 
 async def test_commit_hooks_of_a_cancelled_caller_end_after_the_hook_timeout() -> None:

@@ -560,7 +560,8 @@ async def test_internal_details_are_logged_and_not_sent_to_the_client(
     logged = [each for each in caplog.records if each.name == "order_service.answers"]
     assert len(logged) == (status >= 500)
     for record in logged:
-        assert SECRET in record.getMessage()
+        # Only the texts of errors of the toolkit are logged, since others may hold values.
+        assert type(error).__name__ in record.getMessage()
         assert bool(record.exc_info) is (status == 500)
         assert vars(record)["correlation_id"] == "r-1"
 

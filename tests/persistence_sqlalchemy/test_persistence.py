@@ -166,7 +166,7 @@ async def test_specification_query_knows_only_the_attributes_of_its_model(
             await search.fetch(AttributeSpecification("price", "=", 1), uow)
         with pytest.raises(InvalidOperationError, match="select_fields"):
             await search.fetch(page.with_select_fields("sku"), uow)
-        with pytest.raises(InvalidOperationError, match="cannot search by 7"):
+        with pytest.raises(InvalidOperationError, match="cannot search by an object of int"):
             await search.fetch(7, uow)  # type: ignore[arg-type]
 
     assert found == streamed == [("c", 2, "c2"), ("b", 2, "b2")]

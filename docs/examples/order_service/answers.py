@@ -14,6 +14,7 @@ from cqrs_ddd_core.primitives.exceptions import (
     AmbiguousStreamError,
     CommandTimeoutError,
     CommitOutcomeUnknownError,
+    ConcealedError,
     ConcurrencyError,
     ConstraintViolationError,
     CorruptHierarchyError,
@@ -33,6 +34,7 @@ from cqrs_ddd_core.primitives.exceptions import (
     SerializationError,
     TransientCommandError,
     ValidationError,
+    describe_error,
 )
 
 logger = logging.getLogger(__name__)
@@ -171,7 +173,8 @@ def describe_problem(
         # A framework may handle errors outside the middlewares, so the scope is set again.
         with correlation_scope(correlation_id):
             if answer.status == 503:
-                outages.log(error, "%s %s: %r", method, problem.instance, error)
+                outages.log(error, "%s %s: %s", method, problem.instance, describe_error(error))
             else:
-                logger.error("%s %s: %r", method, problem.instance, error, exc_info=error)
+                shown = ConcealedError(error)
+                logger.error("%s %s: %s", method, problem.instance, shown, exc_info=shown)
     return problem.model_dump_json(exclude_none=True)

@@ -283,7 +283,8 @@ class PoisonEventError(ProjectionError):
             advice = "repair the handler, or run it with on_poison=PoisonEventPolicy.QUARANTINE"
         return cls(
             f"projection {projection} stops before {event.event_type} at position "
-            f"{event.position}, which failed {tries} times with {error!r}; {advice}",
+            f"{event.position}, which failed {tries} times with "
+            f"{core.describe_error(error)}; {advice}",
             projection=projection,
             event_type=event.event_type,
             event_id=event.event_id,

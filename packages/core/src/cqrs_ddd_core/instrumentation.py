@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+from .primitives.exceptions import ConcealedError
+
 logger = logging.getLogger(__name__)
 
 
@@ -100,8 +102,8 @@ class _Span(AbstractContextManager[Operation]):
             try:
                 if entry.wants(self._operation):
                     self._stack.enter_context(_Isolated(self._operation, entry.hook))
-            except Exception:
-                logger.exception("instrumentation hook failed before %s", self._operation.name)
+            except Exception as error:
+                _log_failure("before", self._operation, error)
         return self._operation
 
     def __exit__(self, *error: Any) -> None:
@@ -123,7 +125,13 @@ class _Isolated(AbstractContextManager[None]):
             self._inner.__exit__(*error)
         except Exception as failure:
             if failure is not error[1]:
-                logger.exception("instrumentation hook failed after %s", self._operation.name)
+                _log_failure("after", self._operation, failure)
+
+
+def _log_failure(when: str, operation: Operation, error: Exception) -> None:
+    logger.error(
+        "instrumentation hook failed %s %s", when, operation.name, exc_info=ConcealedError(error)
+    )
 
 
 _NO_SPAN = nullcontext()

@@ -124,10 +124,10 @@ class MessageRegistry(type_registry.TypeRegistry[Message]):
         except ValueError as error:
             raise exceptions.SerializationError.not_json(
                 f"the data of {name}", error, type_name=name
-            ) from error
+            ) from exceptions.ConcealedError(error)
         try:
             return message_type.model_validate_json(encoded, by_alias=True, by_name=True)
         except pydantic.ValidationError as error:
             raise exceptions.ValidationError.from_pydantic(
                 f"the data does not fit {name}", error
-            ) from error
+            ) from exceptions.ConcealedError(error)

@@ -11,6 +11,8 @@ from enum import Enum
 from typing import Any, TypeVar
 from uuid import UUID
 
+from cqrs_ddd_core.primitives.exceptions import ConcealedError
+
 from .exceptions import SpecificationValueError, UnsupportedOperatorError, ensure_limit, shorten
 from .field_types import FieldType, Kind
 from .json_values import DURATION, ensure_storable, to_document
@@ -118,14 +120,15 @@ def _coerce_one(operator: Operator, value: object, field_type: FieldType, attrib
         reason = f" ({error})" if error.args and isinstance(error, _ConversionError) else ""
         raise SpecificationValueError(
             f"{attribute} is {field_type.kind.value} and cannot be compared with "
-            f"{type(value).__name__} {shorten(value)}{reason}"
-        ) from error
+            f"the {type(value).__name__} that was passed{reason}"
+        ) from ConcealedError(error)
 
 
 def _coerce_element(value: object, field_type: FieldType, attribute: str) -> object:
     if value is None or isinstance(value, (list, tuple, Mapping)):
         raise SpecificationValueError(
-            f"the list {attribute} can be searched for plain values only, got {shorten(value)}"
+            f"the list {attribute} can be searched for plain values only, got "
+            f"a {type(value).__name__}"
         )
     return _coerce_one(EQ, value, field_type, attribute)
 

@@ -99,7 +99,7 @@ def _encode(value: object) -> object:
         if isinstance(value, kind):
             return [name, to_text(value)]
     raise errors.SpecificationValueError(
-        f"a cursor cannot hold {type(value).__name__} {errors.shorten(value)}; order by text, "
+        f"a cursor cannot hold a {type(value).__name__}; order by text, "
         "numbers, times, UUIDs or bytes"
     )
 

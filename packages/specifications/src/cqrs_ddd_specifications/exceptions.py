@@ -15,7 +15,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from reprlib import Repr
 
@@ -84,7 +84,7 @@ class SpecificationValueError(SpecificationError):
     @classmethod
     def unexpected_value(cls, name: str, expected: str, value: object) -> SpecificationValueError:
         """Build the error for a value that is not what ``name`` takes."""
-        return cls(f"{name} takes {expected}, got {type(value).__name__} {shorten(value)}")
+        return cls(f"{name} takes {expected}, got {_describe_value(value)}")
 
 
 class NonUniqueOrderError(SpecificationValueError):
@@ -169,12 +169,24 @@ def ensure_limit(limit: str, allowed: int, given: int) -> None:
         raise SpecificationLimitError(limit, allowed, given)
 
 
+def _describe_value(value: object) -> str:
+    kind = type(value).__name__
+    return f"{kind} {shorten(value)}" if isinstance(value, (int, float)) else f"a {kind}"
+
+
 def _find_near(name: object, known: Collection[str]) -> tuple[str, ...]:
     return tuple(get_close_matches(name[:100], known, n=3)) if isinstance(name, str) else ()
 
 
 def _advise(near: tuple[str, ...]) -> str:
     return f"did you mean {' or '.join(map(repr, near))}?" if near else "no similar name is allowed"
+
+
+def describe_data(data: object) -> str:
+    """Return the keys of written data, or its type, since its values may be personal."""
+    if isinstance(data, Mapping):
+        return f"the keys {shorten(list(data))}"
+    return f"a {type(data).__name__}"
 
 
 def shorten(value: object, length: int = 60) -> str:

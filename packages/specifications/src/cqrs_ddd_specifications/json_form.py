@@ -107,7 +107,7 @@ class TreeReader(Generic[R]):
             return self._read_condition(data["attribute"], data["operator"], data.get("value"))
         raise errors.SpecificationError(
             'a specification is {"and": [...]}, {"or": [...]}, {"not": {...}} or {"attribute": '
-            f'..., "operator": ..., "value": ...}}, got {errors.shorten(data, 80)}'
+            f'..., "operator": ..., "value": ...}}, got {errors.describe_data(data)}'
         )
 
     def find_errors(self, data: object, depth: int = 1) -> list[errors.SpecificationError]:
@@ -188,6 +188,6 @@ class TreeWriter:
     def opaque(self, specification: AnySpecification) -> dict[str, object]:
         """Raise ``SpecificationError``."""
         raise errors.SpecificationError(
-            f"{specification!r} cannot be written as JSON, since it is not built of attributes; "
-            "build the same condition with SpecificationBuilder"
+            f"a {type(specification).__name__} cannot be written as JSON, since it is not "
+            "built of attributes; build the same condition with SpecificationBuilder"
         )

@@ -14,6 +14,8 @@ from uuid import UUID
 from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from cqrs_ddd_core.primitives.exceptions import ConcealedError
+
 from .exceptions import SpecificationValueError, ensure_limit, shorten
 
 MAX_DOCUMENT_DEPTH = 32
@@ -49,7 +51,7 @@ def to_document(value: object, asked_by: str, depth: int = 1) -> object:
     if isinstance(value, (list, tuple)):
         return [to_document(each, asked_by, depth + 1) for each in value]
     raise SpecificationValueError(
-        f"{asked_by} takes JSON values, got {type(value).__name__} {shorten(value)}; map the "
+        f"{asked_by} takes JSON values, got a {type(value).__name__}; map the "
         "field to a column of its own to compare by its type"
     )
 
@@ -76,8 +78,8 @@ def to_stored_json(value: object, depth: int = 1) -> Any:
         return to_jsonable_python(value)
     except (PydanticSerializationError, ValueError) as error:
         raise SpecificationValueError(
-            f"JSON cannot represent {type(value).__name__} {shorten(value)}"
-        ) from error
+            f"JSON cannot represent a value of the type {type(value).__name__}"
+        ) from ConcealedError(error)
 
 
 def to_field_json(value: object) -> object:

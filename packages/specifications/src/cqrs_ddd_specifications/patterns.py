@@ -32,7 +32,7 @@ def parse_pattern(pattern: str) -> list[Token]:
             escaped = next(characters, None)
             if escaped is None:
                 raise SpecificationValueError(
-                    f"the pattern {pattern[:60]!r} ends with \\, which escapes the next character; "
+                    "the pattern ends with \\, which escapes the next character; "
                     "write \\\\ to match a backslash"
                 )
             tokens.append(escaped)

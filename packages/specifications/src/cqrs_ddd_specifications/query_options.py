@@ -228,8 +228,8 @@ class QueryOptions(IQueryOptions[T_contra]):
         where = self.specification
         if where is not None and not isinstance(where, Specification):
             raise errors.SpecificationError(
-                f"{where!r} cannot be written as JSON, since it is not built of attributes; build "
-                "the same condition with SpecificationBuilder"
+                f"a {type(where).__name__} cannot be written as JSON, since it is not "
+                "built of attributes; build the same condition with SpecificationBuilder"
             )
         parts: dict[str, object] = {
             "where": None if where is None else SpecificationFactory.to_dict(where),
@@ -289,7 +289,7 @@ class QueryOptions(IQueryOptions[T_contra]):
                 that is not allowed.
         """
         if not isinstance(data, Mapping) or not data.keys() <= _KEYS:
-            given = errors.shorten(list(data) if isinstance(data, Mapping) else data)
+            given = errors.describe_data(data)
             raise errors.SpecificationError(
                 f"query options may have the keys {', '.join(sorted(_KEYS))}, got {given}"
             )

@@ -82,9 +82,10 @@ class Specification(ABC):
 
     def __bool__(self) -> NoReturn:
         raise InvalidOperationError(
-            f"{self!r} is neither true nor false; combine specifications with &, | and ~ instead "
-            "of and, or and not, write field(...).between(low, high) instead of low <= field(...) "
-            "<= high, compare with `is None`, and call is_satisfied_by(candidate) to evaluate"
+            "a specification is neither true nor false; combine specifications with &, | and ~ "
+            "instead of and, or and not, write field(...).between(low, high) instead of low <= "
+            "field(...) <= high, compare with `is None`, and call is_satisfied_by(candidate) to "
+            "evaluate"
         )
 
     @classmethod
@@ -282,7 +283,8 @@ def _measure(group: Specification, parts: Sequence[AnySpecification]) -> None:
             nodes += 1
         else:
             raise InvalidOperationError(
-                f"{part!r} is not a specification; pass an object with is_satisfied_by, such as "
+                f"a {type(part).__name__} is not a specification; pass an object with "
+                "is_satisfied_by, such as "
                 'AttributeSpecification("status", "=", "open")'
             )
     ensure_limit("levels", MAX_DEPTH, depth)

@@ -213,7 +213,9 @@ def replace_state(aggregate: T, state: State) -> T:
     try:
         changed: T = _find_json_form(type(aggregate)).read(state)
     except pydantic.ValidationError as error:
-        raise errors.ValidationError.from_pydantic(f"{name} would not be valid", error) from error
+        raise errors.ValidationError.from_pydantic(
+            f"{name} would not be valid", error
+        ) from errors.ConcealedError(error)
     if changed.id != aggregate.id:
         raise errors.ValidationError(f"{name} keeps its id", errors={"id": ("cannot be changed",)})
     if aggregate.is_persisted:

@@ -80,7 +80,7 @@ class TimestampLastWinsStrategy(MergeStrategy):
                 return _TIME.validate_python(value)
             except pydantic.ValidationError:
                 pass
-        reason = f"{value!r} of {name} is not a time with a zone, so the later side is unknown"
+        reason = f"the value of {name} is not a time with a zone, so the later side is unknown"
         raise MergeConflictError(
             f"cannot merge by {self._field}: {reason}", reasons={self._field: reason}
         )
@@ -269,7 +269,7 @@ def _index_items(items: Iterable[object], key: str) -> dict[object, object]:
         if not isinstance(value, (str, int)) or isinstance(value, bool):
             problem = f"an item has no {key} that is a text or a whole number"
         elif value in found:
-            problem = f"two items have the {key} {value!r}"
+            problem = f"two items have the same {key}"
         else:
             found[value] = item
             continue

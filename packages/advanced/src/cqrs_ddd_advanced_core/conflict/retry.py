@@ -82,8 +82,8 @@ async def retry_on_conflict(
         except errors.ConcurrencyError as error:
             is_last = not policy.should_retry(tries, error)
             if is_last and _is_conflict(error):
-                text = "%s %s: gave up after %d tries: %r"
-                logger.warning(text, subject, subject_id, tries, error)
+                text = "%s %s: gave up after %d tries: %s"
+                logger.warning(text, subject, subject_id, tries, errors.describe_error(error))
             if is_last or not _is_conflict(error):
                 raise
             conflict = type(error).__name__

@@ -197,9 +197,12 @@ class EventSourcedLoader(Generic[T]):
             return
         try:
             await save()
-        except Exception:
-            logger.exception(
-                "%d snapshot(s) of %s were not written", len(due), self.entity_type.__name__
+        except Exception as error:
+            logger.error(
+                "%d snapshot(s) of %s were not written",
+                len(due),
+                self.entity_type.__name__,
+                exc_info=errors.ConcealedError(error),
             )
 
 

@@ -303,7 +303,8 @@ def _select_new_events(entity: AggregateRoot, events: Sequence[object]) -> list[
     for event in events:
         if not isinstance(event, DomainEvent) or event.aggregate_version is None:
             raise errors.InvalidOperationError(
-                f"{entity.aggregate_type} {entity.id} cannot be saved with {event!r}, which it has "
+                f"{entity.aggregate_type} {entity.id} cannot be saved with a "
+                f"{type(event).__name__} that it has "
                 "not recorded; record it with aggregate.add_event"
             )
         is_own = (event.aggregate_type, event.aggregate_id) == own_stream

@@ -19,7 +19,6 @@ from cqrs_ddd_core.primitives.shielding import run_to_completion
 from cqrs_ddd_core.spi.caching.aggregate_codec import AggregateCodec, build_key, build_key_prefix
 from cqrs_ddd_core.spi.caching.fail_open_cache import FailOpenCache
 from cqrs_ddd_core.spi.caching.read_through import CacheCodec, Load, ReadThrough
-from cqrs_ddd_core.spi.json_fidelity import describe_reason
 
 from ..ports.persistence import Criteria, IdOf, IPersistenceDispatcher, IResultCatalog, R, T
 from .arguments import current_uow, deduplicate_ids, is_condition, sort_by_ids
@@ -325,5 +324,5 @@ class ResultCodec:
         try:
             return self._form.read(state["result"])
         except Exception as error:  # From validators of the application.
-            logger.warning("cached %s is unusable: %s", self._prefix, describe_reason(error))
+            logger.warning("cached %s is unusable: %s", self._prefix, errors.describe_error(error))
             return None

@@ -292,7 +292,7 @@ def _create_handler(handler_cls: type) -> object:
 def _raise_wrong_result(registration: Registration, expected: str, result: object) -> NoReturn:
     handler = f"{registration.handler_cls.__qualname__}.{registration.role.method}"
     raise errors.HandlerResultError(
-        f"{handler} must return {expected}, but it returned {result!r}",
+        f"{handler} must return {expected}, but it returned a {type(result).__name__}",
         handler=handler,
         expected=expected,
         actual=type(result).__name__,

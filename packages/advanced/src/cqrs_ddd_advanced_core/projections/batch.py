@@ -9,6 +9,7 @@ from itertools import groupby
 from operator import attrgetter
 
 from cqrs_ddd_core import DomainEvent, RetryPolicy, SerializationError, StoredEvent, StreamId
+from cqrs_ddd_core.primitives.exceptions import describe_error
 from cqrs_ddd_core.spi.tenancy import TENANT_ID, get_metadata_tenant, open_tenant
 
 from ..ports.dead_letters import DeadLetter, DeadLetterState
@@ -192,7 +193,7 @@ class Batch:
                 event_id=item.stored.event_id,
                 event_type=item.stored.event_type,
                 state=state,
-                error=None if item.error is None else repr(item.error),
+                error=None if item.error is None else describe_error(item.error),
                 attempts=attempts,
             )
         )

@@ -152,7 +152,8 @@ class ProjectionRun:
         if ended.interruption is not None:
             raise ended.interruption
         if ended.error is not None:
-            logger.warning("the lease of %s is not released: %r", self.collection, ended.error)
+            text = errors.describe_error(ended.error)
+            logger.warning("the lease of %s is not released: %s", self.collection, text)
 
     async def step(self, uow: UnitOfWork | None = None) -> int:
         """Process one batch; return the number of processed events or retried dead letters.

@@ -12,6 +12,7 @@ from cqrs_ddd_core import ExponentialBackoffPolicy, LeaseLostError, RetryPolicy,
 from cqrs_ddd_core.ports import IClock, IEventStore, IQueueSignal, IWorkerLifecycle, UnitOfWork
 from cqrs_ddd_core.ports.event_store import EVENTS_CHANNEL
 from cqrs_ddd_core.primitives.background_service import BackgroundService, Loops
+from cqrs_ddd_core.primitives.exceptions import describe_error
 from cqrs_ddd_core.spi.system_clock import SystemClock
 from cqrs_ddd_core.spi.waiters import wait_for_notification
 
@@ -164,7 +165,8 @@ class ProjectionWorker(BackgroundService, IWorkerLifecycle):
                 await self._sleep(idle)
             except Exception as error:
                 failures = 1 if run.has_advanced else failures + 1
-                logger.warning("projection worker: %s: %r, try %d", run.collection, error, failures)
+                text = describe_error(error)
+                logger.warning("projection worker: %s: %s, try %d", run.collection, text, failures)
                 await self._sleep(self._backoff.get_backoff(failures))
             finally:
                 await run.release_quietly()

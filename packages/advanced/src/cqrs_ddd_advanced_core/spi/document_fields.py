@@ -19,7 +19,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, TypeAdapte
 from pydantic.fields import FieldInfo
 from pydantic_core import SchemaValidator, core_schema
 
-from cqrs_ddd_core.primitives.exceptions import ConfigError
+from cqrs_ddd_core.primitives.exceptions import ConcealedError, ConfigError
 
 from ..exceptions import DocumentError
 from ..ports.projections import DOC_ID, Fields
@@ -133,12 +133,13 @@ class DocumentFields(Mapping[str, DeclaredType]):
             name = str(next(iter(found["loc"]), ""))
             expected = f"{name} is {self[name].name}" if name in self else "it can be read"
             raise DocumentError(
-                f"document {doc_id!r} does not fit {collection}, where {expected}: {found['msg']}; "
+                f"document {doc_id!r} does not fit {collection}, where {expected}: "
+                f"{found['type']}; "
                 "pass such a value, or declare another type",
                 collection=collection,
                 doc_id=doc_id,
                 field=name,
-            ) from error
+            ) from ConcealedError(error)
         return values
 
     @cached_property

@@ -10,6 +10,7 @@ from pydantic_core import from_json, to_json
 
 from cqrs_ddd_core import DomainEvent, EventTypeRegistry, SerializationError, StoredEvent
 from cqrs_ddd_core.domain.events import StoredForm
+from cqrs_ddd_core.primitives.exceptions import ConcealedError, describe_error
 
 from ..exceptions import UpcastingError
 from .upcasters import Payload, UpcasterRegistry
@@ -97,8 +98,8 @@ class UpcastingEventRegistry(EventTypeRegistry):
         try:
             event: DomainEvent = event_class.json_form().read(fields)
         except pydantic.ValidationError as error:
-            problem = f"does not fit {event_class.__qualname__}: {error}"
-            raise _build_unreadable_error(stored, problem) from error
+            problem = f"does not fit {event_class.__qualname__}: {describe_error(error)}"
+            raise _build_unreadable_error(stored, problem) from ConcealedError(error)
         return event
 
     def _upcast(self, stored: StoredForm, event_class: type[DomainEvent]) -> Payload:
@@ -146,13 +147,13 @@ def _read_payload(stored: StoredForm, text: str | None) -> dict[str, Any]:
     try:
         payload: object = stored.payload if text is None else from_json(text)
     except ValueError as error:
-        raise _build_unreadable_error(stored, f"is not JSON: {error}") from error
+        raise _build_unreadable_error(stored, "is not JSON") from ConcealedError(error)
     if text is not None and payload.__class__ is dict:
         return payload
     if isinstance(payload, Mapping):
         return dict(payload)
     raise _build_unreadable_error(
-        stored, f"has the payload {payload!r}, which is not a JSON object"
+        stored, f"has a {type(payload).__name__} as its payload, which is not a JSON object"
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from cqrs_ddd_core import DomainEvent, IEventUpcaster
+from cqrs_ddd_core.primitives.exceptions import describe_error
 
 from ..exceptions import UpcasterChainError, UpcastingError
 
@@ -123,9 +124,9 @@ def _run(upcaster: IEventUpcaster, payload: Payload, stored: int, wanted: int) -
         result: object = upcaster.upcast(payload)
         if isinstance(result, Mapping):
             return result
-        problem = f"returned {result!r}, not a dict"
+        problem = f"returned an object of {type(result).__name__}, not a dict"
     except Exception as error:
-        problem, cause = f"raised {error!r}", error
+        problem, cause = f"raised {describe_error(error)}", error
     raise UpcastingError(
         f"{_name_of(upcaster)} cannot upcast {upcaster.event_type} from version "
         f"{upcaster.source_version} to the next: it {problem}; it must accept every payload of "

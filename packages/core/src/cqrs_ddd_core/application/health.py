@@ -11,8 +11,8 @@ from pydantic_core import to_jsonable_python
 
 from ..context import system_tenant
 from ..ports import IBackend, OutboxBacklog, StoredHeartbeat
+from ..primitives import exceptions
 from ..primitives.background_service import BackgroundService, ServiceState, ServiceStatus
-from ..primitives.exceptions import is_outage
 from ..spi.system_clock import SystemClock
 from . import heartbeats
 from .services import ILag, IPositionWaiter
@@ -144,8 +144,8 @@ async def _get_answer(asking: asyncio.Task[_Answer], timeout: float) -> _Answer:
     if error is None:
         return asking.result()
     text = "the backend does not answer the health check"
-    if is_outage(error):
-        logger.warning("%s: %r", text, error)
+    if exceptions.is_outage(error):
+        logger.warning("%s: %s", text, exceptions.describe_error(error))
     else:
-        logger.warning(text, exc_info=error)
+        logger.warning(text, exc_info=exceptions.ConcealedError(error))
     return _Answer(error_type=type(error).__name__)

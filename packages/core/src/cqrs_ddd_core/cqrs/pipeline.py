@@ -69,7 +69,8 @@ def _wrap(middleware: IMiddleware, inner: Step, response: type) -> Step:
         answer = await middleware(message, inner)
         if not isinstance(answer, response):
             raise MiddlewareError(
-                f"{get_name(middleware)} returned {answer!r} for {type(message).__name__}; return "
+                f"{get_name(middleware)} returned a {type(answer).__name__} for "
+                f"{type(message).__name__}; return "
                 f"await next_(message), or a {response.__name__} of your own",
                 middleware=get_name(middleware),
             )

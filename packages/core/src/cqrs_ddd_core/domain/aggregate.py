@@ -59,7 +59,7 @@ class AggregateRoot(named_arguments.NamedArguments, pydantic.BaseModel, Generic[
         id: identity; ``MissingIdentityError`` is raised if it is missing, None or empty.
     """
 
-    model_config = pydantic.ConfigDict(allow_inf_nan=False)
+    model_config = pydantic.ConfigDict(allow_inf_nan=False, hide_input_in_errors=True)
 
     aggregate_type: ClassVar[str] = "AggregateRoot"
     """The stored name: the class name, unless the class sets its own."""
@@ -296,7 +296,7 @@ class AggregateRoot(named_arguments.NamedArguments, pydantic.BaseModel, Generic[
 
     def _ensure_recordable(self, event: object) -> None:
         if not isinstance(event, DomainEvent):
-            problem = f"{event!r} is not a DomainEvent; subclass DomainEvent for it"
+            problem = "it is not a DomainEvent; subclass DomainEvent for it"
         elif event.aggregate_version is not None:
             problem = "the event is already recorded; create a new one"
         elif event.aggregate_id is not None and event.aggregate_id != str(self.id):
@@ -313,7 +313,9 @@ class AggregateRoot(named_arguments.NamedArguments, pydantic.BaseModel, Generic[
         self, event: Any, error: Exception
     ) -> errors.EventApplicationError:
         unset = self._find_unset_field(error)
-        reason = f"{unset} was read before an event set it" if unset else repr(error)
+        reason = (
+            f"{unset} was read before an event set it" if unset else errors.describe_error(error)
+        )
         event_type = getattr(event, "event_type", type(event).__name__)
         return errors.EventApplicationError(
             f"{self.aggregate_type} {self.id} cannot apply {event_type}: {reason}",
@@ -340,11 +342,11 @@ class AggregateRoot(named_arguments.NamedArguments, pydantic.BaseModel, Generic[
             unset = " (no event sets it)" if first["type"] == "missing" else ""
             raise errors.EventApplicationError(
                 f"{self.aggregate_type} {self.id} is not valid after {event.event_type}: "
-                f"{path or 'state'}: {first['msg']}{unset}",
+                f"{path or 'state'}: {first['type']}{unset}",
                 aggregate_type=self.aggregate_type,
                 event_type=event.event_type,
                 field=path or None,
-            ) from error
+            ) from errors.ConcealedError(error)
         self.__dict__.update(checked.__dict__)
         object.__setattr__(self, "__pydantic_private__", checked.__pydantic_private__)
 

@@ -79,8 +79,8 @@ class EventHandlers(dict[type, Apply]):
             return self._apply_stored(aggregate, event)
         name = self._aggregate.__name__
         raise EventApplicationError(
-            f"{name} cannot apply {event!r}; pass a DomainEvent, or a stored event with "
-            "event_type and payload",
+            f"{name} cannot apply a {type(event).__name__}; pass a DomainEvent, or a "
+            "stored event with event_type and payload",
             aggregate_type=name,
             event_type=type(event).__name__,
         )

@@ -224,9 +224,10 @@ class EventTypeRegistry(type_registry.TypeRegistry[DomainEvent]):
         except pydantic.ValidationError as error:
             raise exceptions.SerializationError(
                 f"stored {stored.event_type} {envelope.get('event_id', '')} does not fit "
-                f"{event_class.__qualname__}: {error}; register an upcaster for its schema version",
+                f"{event_class.__qualname__}: {exceptions.describe_error(error)}; register an "
+                "upcaster for its schema version",
                 type_name=stored.event_type,
-            ) from error
+            ) from exceptions.ConcealedError(error)
         return event
 
 

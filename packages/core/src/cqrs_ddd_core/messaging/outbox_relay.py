@@ -172,7 +172,7 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
                     await self._wait_for_work(self._poll_interval)
             except Exception as error:
                 failures, batch = failures + 1, None
-                logger.warning("outbox relay: %r, try %d", error, failures)
+                logger.warning("outbox relay: %s, try %d", errors.describe_error(error), failures)
                 await self._wait_for_work(self._pause.get_backoff(failures))
 
     async def _wait_for_work(self, seconds: float) -> None:
@@ -244,12 +244,14 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
         for failure in failures:
             place, error = id(failure.publisher), failure.error
             outage = self._outages.get(place, _Outage(0, now))
-            if outage.until <= now and not isinstance(error, _NotSentError):
+            is_new = outage.until <= now and not isinstance(error, _NotSentError)
+            if error is not None and is_new:
                 number = outage.failures + 1
                 outage = _Outage(number, now + self._pause.get_backoff(number))
                 self._outages[place] = outage
+                text = errors.describe_error(error)
                 logger.warning(
-                    "outbox relay: a broker accepts no message, try %d: %r", number, error
+                    "outbox relay: a broker accepts no message, try %d: %s", number, text
                 )
             pause = timedelta(seconds=max(outage.until - now, 0.0))
             await self._outbox.release(failure.lease, retry_at=self._clock.now() + pause)
@@ -262,9 +264,11 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
     async def _release_in_outage(self, failures: Sequence[_Outcome]) -> NoReturn:
         for failure in failures:
             await self._outbox.release(failure.lease)
+        error = failures[-1].error
+        last = "" if error is None else errors.describe_error(error)
         raise errors.MessagingError(
             f"the broker accepted none of {len(failures)} messages, the last failed with "
-            f"{failures[-1].error!r}; no try is counted"
+            f"{last}; no try is counted"
         )
 
     async def _publish(self, lease: OutboxLease, batch: _Batch) -> _Outcome:
@@ -336,7 +340,7 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
             await self._outbox.fail(
                 failure.lease,
                 message.message_id,
-                repr(error),
+                errors.describe_error(error),
                 retry_at=None if gives_up else self._clock.now() + pause,
             )
         except errors.LeaseLostError as lost:
@@ -344,10 +348,10 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
             return
         if gives_up:
             logger.error(
-                "outbox message %s is a dead letter after %d tries: %r; retry or discard it",
+                "outbox message %s is a dead letter after %d tries: %s; retry or discard it",
                 message.message_id,
                 tries,
-                error,
+                errors.describe_error(error),
             )
 
 

@@ -13,7 +13,6 @@ from ..primitives import exceptions
 from ..primitives.json_form import JsonForm
 from ..spi.fingerprints import compute_command_fingerprint
 from ..spi.inbox import get_inbox
-from ..spi.json_fidelity import describe_reason
 
 _running: ContextVar[tuple[str, ...]] = ContextVar("running_commands", default=())
 """Ids of the command that is being handled, and of the commands that it is nested in."""
@@ -85,9 +84,9 @@ def _restore(command: Command, form: JsonForm[object] | None, outcome: object) -
     except pydantic.ValidationError as error:
         raise exceptions.SerializationError(
             f"the stored result of {name} {command.command_id} does not fit its class: "
-            f"{describe_reason(error)}; read its effect with a query",
+            f"{exceptions.describe_error(error)}; read its effect with a query",
             type_name=name,
-        ) from error
+        ) from exceptions.ConcealedError(error)
 
 
 @cache

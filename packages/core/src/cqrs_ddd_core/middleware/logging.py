@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ..context import get_tenant_id, get_user_id
 from ..correlation import get_causation_id, get_correlation_id
 from ..ports import IClock, IMiddleware, Next
-from ..primitives.exceptions import is_outage
+from ..primitives.exceptions import describe_error, is_outage
 from ..spi.system_clock import SystemClock
 
 logger = logging.getLogger("cqrs_ddd_core.messages")
@@ -80,8 +80,8 @@ class LoggingMiddleware(IMiddleware):
         try:
             response = await next_(message)
         except BaseException as error:
-            duration = self._measure_since(started)
-            self._failures.log(error, "%s failed after %.1f ms: %r", name, duration, error)
+            duration, text = self._measure_since(started), describe_error(error)
+            self._failures.log(error, "%s failed after %.1f ms: %s", name, duration, text)
             raise
         logger.info("%s took %.1f ms", name, self._measure_since(started))
         return response

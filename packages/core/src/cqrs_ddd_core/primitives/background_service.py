@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar, TypeVar
 
-from .exceptions import InvalidOperationError, is_outage
+from .exceptions import ConcealedError, InvalidOperationError, describe_error, is_outage
 from .retry import ExponentialBackoffPolicy, RetryPolicy
 from .shielding import isolate
 
@@ -196,7 +196,9 @@ class _Loop:
             self.restarts += 1
 
     def _log(self, text: str, *values: object) -> None:
-        if self.error is not None and is_outage(self.error):
-            logger.error(f"{text}: %r", *values, self.error)
+        if self.error is None:
+            return
+        if is_outage(self.error):
+            logger.error(f"{text}: %s", *values, describe_error(self.error))
         else:
-            logger.error(text, *values, exc_info=self.error)
+            logger.error(text, *values, exc_info=ConcealedError(self.error))

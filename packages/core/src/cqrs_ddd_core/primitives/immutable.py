@@ -28,7 +28,7 @@ class ImmutableModel(pydantic.BaseModel, metaclass=FrozenMetaclass):
     Only the fields are frozen, so prefer tuples and value objects to lists and dicts in them.
     """
 
-    model_config = pydantic.ConfigDict(frozen=True, allow_inf_nan=False)
+    model_config = pydantic.ConfigDict(frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
     if not TYPE_CHECKING:  # With these methods, checkers would accept any attribute.
 

@@ -16,7 +16,7 @@ import pydantic
 from pydantic_core import to_json
 
 from . import json_fields
-from .exceptions import SerializationError
+from .exceptions import ConcealedError, SerializationError
 
 T = TypeVar("T")
 
@@ -119,14 +119,16 @@ class JsonForm(Generic[T]):
                 error,
                 type_name=self.name,
                 field=field,
-            ) from error
+            ) from ConcealedError(error)
         data = content
         if self._exclude:
             data = {**content, **{name: getattr(value, name) for name in self._exclude}}
         try:
             restored = self.read(data)
         except Exception as error:  # Validators of the class may raise anything.
-            raise SerializationError.not_readable(self.name, *_find_fault(error)) from error
+            raise SerializationError.not_readable(
+                self.name, *_find_fault(error)
+            ) from ConcealedError(error)
         found = find_difference(value, restored, exclude=self._exclude)
         if found is not None:
             raise SerializationError.changed_value(self.name, *found)
@@ -136,7 +138,9 @@ class JsonForm(Generic[T]):
         try:
             encoded = to_json(data)
         except ValueError as error:
-            raise SerializationError.not_json(self.name, error, type_name=self.name) from error
+            raise SerializationError.not_json(
+                self.name, error, type_name=self.name
+            ) from ConcealedError(error)
         return self.read_json(encoded)
 
     def _find_unwritable(self, value: T) -> str:

@@ -66,7 +66,7 @@ def ensure_entity_type(entity: object, entity_type: type[AggregateRoot]) -> None
     """Raise ``InvalidOperationError`` unless the entity has the repository's type."""
     if not isinstance(entity, entity_type):
         raise errors.InvalidOperationError(
-            f"this repository stores {entity_type.__name__}, got {entity!r}; "
+            f"this repository stores {entity_type.__name__}, not {type(entity).__name__}; "
             "pass one, or use another repository"
         )
 
@@ -92,8 +92,8 @@ def ensure_searchable(criteria: object) -> None:
     """Raise ``InvalidOperationError`` unless ``criteria`` is a specification or query options."""
     if not isinstance(criteria, (ISpecification, IQueryOptions)):
         raise errors.InvalidOperationError(
-            f"cannot search by {criteria!r}; pass a specification (is_satisfied_by) or query "
-            "options"
+            f"cannot search by an object of {type(criteria).__name__}; pass a specification "
+            "(is_satisfied_by) or query options"
         )
 
 

@@ -14,7 +14,7 @@ import pydantic
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from ..messages import Command
-from ..primitives.exceptions import SerializationError
+from ..primitives.exceptions import ConcealedError, SerializationError
 from ..primitives.json_fields import SECRETS
 from ..primitives.json_form import find_difference
 from .inbox import compute_fingerprint
@@ -43,7 +43,7 @@ async def compute_command_fingerprint(command: Command) -> str:
         written = command.model_dump(mode="json", by_alias=False, round_trip=True, warnings=False)
         content = [name, reader.read_fields(command, written, exclude=_ENVELOPE)]
     except (PydanticSerializationError, ValueError) as error:
-        raise SerializationError.not_json(name, error, type_name=name) from error
+        raise SerializationError.not_json(name, error, type_name=name) from ConcealedError(error)
     if reader.secrets:
         # Sorted, since the secrets of a set have no order.
         secrets = json.dumps(sorted(reader.secrets)).encode()

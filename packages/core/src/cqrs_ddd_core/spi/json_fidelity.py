@@ -1,12 +1,11 @@
-"""Encoding of values as JSON, descriptions of errors without values, and shapes of classes."""
+"""Encoding of values as JSON, and shapes of classes."""
 
 import re
 from typing import Any
 
-import pydantic
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from ..primitives.exceptions import SerializationError
+from ..primitives.exceptions import ConcealedError, SerializationError
 
 _LONG_NUMBER = re.compile(rb"\d{4301}")
 """Number with more digits than Python and pydantic read."""
@@ -33,18 +32,10 @@ def encode_json(value: Any, subject: str, *, type_name: str, allow_nan: bool = F
         if is_long or (not allow_nan and (b"NaN" in encoded or b"Infinity" in encoded)):
             from_json(encoded, allow_inf_nan=allow_nan)  # A text may contain the word.
     except (PydanticSerializationError, ValueError) as error:
-        raise SerializationError.not_json(subject, error, type_name=type_name) from error
+        raise SerializationError.not_json(subject, error, type_name=type_name) from ConcealedError(
+            error
+        )
     return encoded
-
-
-def describe_reason(error: Exception) -> str:
-    """Describe an error for a log, without the values, which may be personal."""
-    if not isinstance(error, pydantic.ValidationError):
-        return type(error).__name__
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    return ", ".join(
-        f"{each['loc'][0] if each['loc'] else 'all'}: {each['type']}" for each in found
-    )
 
 
 def extract_shape(schema: Any) -> Any:

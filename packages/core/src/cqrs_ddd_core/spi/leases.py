@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
 from ..ports.clock import IClock
-from ..primitives.exceptions import InvalidOperationError, LeaseLostError
+from ..primitives.exceptions import InvalidOperationError, LeaseLostError, describe_error
 from ..primitives.shielding import OwnCancellation, run_to_completion, timeout_after
 from .system_clock import SystemClock
 from .tenancy import get_row_tenant
@@ -156,7 +156,9 @@ class LeaseRenewal:
         try:
             return await timeout_after(max(patience, 0.0), self._renew())
         except Exception as error:
-            logger.warning("the lease of %s cannot be renewed: %r", self._resource, error)
+            logger.warning(
+                "the lease of %s cannot be renewed: %s", self._resource, describe_error(error)
+            )
             return None
         finally:
             self._is_asking = False

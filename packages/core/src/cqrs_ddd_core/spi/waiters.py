@@ -4,6 +4,7 @@ import asyncio
 import logging
 
 from ..ports import IClock, IQueueSignal
+from ..primitives.exceptions import describe_error
 from ..primitives.shielding import isolate
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,8 @@ async def wait_for_notification(
             await isolate(signal.wait(channel, seconds))
             return
         except Exception as error:
-            logger.warning("channel %s: %r from the signal; polling continues", channel, error)
+            text = describe_error(error)
+            logger.warning("channel %s: %s from the signal; polling continues", channel, text)
     await clock.sleep(seconds)
 
 

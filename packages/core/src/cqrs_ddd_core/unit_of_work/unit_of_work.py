@@ -129,7 +129,9 @@ class UnitOfWork(ABC):
                 raise ended.interruption
             if ended.error is not None:
                 logger.error(
-                    "on_commit hook %r failed; the commit stands", callback, exc_info=ended.error
+                    "on_commit hook %r failed; the commit stands",
+                    callback,
+                    exc_info=errors.ConcealedError(ended.error),
                 )
 
     async def __aenter__(self: U) -> U:
@@ -162,7 +164,7 @@ class UnitOfWork(ABC):
         if self._failure is not None:
             raise errors.InvalidOperationError(
                 f"cannot {purpose}: the unit of work can only be rolled back after "
-                f"{self._failure!r}; start a new one"
+                f"{errors.describe_error(self._failure)}; start a new one"
             ) from self._failure
 
     def ensure_writable(self, operation: str) -> None:
@@ -241,9 +243,13 @@ class UnitOfWork(ABC):
     async def _rollback_after(self, error: BaseException) -> None:
         try:
             await self.rollback()
-        except Exception:
+        except Exception as failure:
             # The caller needs the error of the work, not the later error of the rollback.
-            logger.exception("rollback failed after %r", error)
+            logger.error(
+                "rollback failed after %s",
+                errors.describe_error(error),
+                exc_info=errors.ConcealedError(failure),
+            )
 
 
 class _Current(Protocol):

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from cqrs_ddd_core.ports.clock import IClock
+from cqrs_ddd_core.primitives import exceptions
 from cqrs_ddd_core.primitives.exceptions import CacheError
 
 from .driver import FAILURES, describe_error
@@ -136,12 +137,17 @@ class CircuitBreaker:
     def _report(self, error: CacheError) -> None:
         try:
             self._on_failure(error)
-        except Exception:
-            logger.exception("on_failure of the cache has raised an error")
+        except Exception as failure:
+            logger.error(
+                "on_failure of the cache has raised an error",
+                exc_info=exceptions.ConcealedError(failure),
+            )
 
 
 def _build_error(operation: str, failure: Exception) -> CacheError:
     """Return the error to raise; the driver raised ``failure``, since arguments are checked."""
     if isinstance(failure, FAILURES):
         return CacheError(describe_error(operation, failure))
-    return CacheError(f"cannot {operation}: redis-py has failed with {failure!r}")
+    return CacheError(
+        f"cannot {operation}: redis-py has failed with {exceptions.describe_error(failure)}"
+    )

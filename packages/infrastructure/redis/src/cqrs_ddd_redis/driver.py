@@ -202,12 +202,13 @@ def is_permanent(error: BaseException | None) -> bool:
 
 def describe_error(operation: str, error: BaseException) -> str:
     """Return the message for one of ``FAILURES``."""
+    reply = str(error).partition(", with args")[0]  # The server repeats the arguments.
     if is_permanent(error):
         return (
-            f"cannot {operation}: the Redis server replied {str(error)!r}; check the password, the "
+            f"cannot {operation}: the Redis server replied {reply!r}; check the password, the "
             "permissions and the database of the client"
         )
     if isinstance(error, ResponseError):
-        return f"cannot {operation}: the Redis server replied {str(error)!r}"
+        return f"cannot {operation}: the Redis server replied {reply!r}"
     reason = str(error).rstrip(".") or type(error).__name__
     return f"cannot {operation}: {reason}; check that the Redis server is running"

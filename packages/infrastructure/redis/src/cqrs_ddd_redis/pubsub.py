@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 from redis.asyncio import Redis
 
+from cqrs_ddd_core.primitives.exceptions import describe_error
 from cqrs_ddd_core.primitives.shielding import run_to_completion, timeout_after
 
 from .driver import decode_text
@@ -87,7 +88,8 @@ class PubSubListener:
                 # Any error: if the reader ended, its subscribers would get no messages.
                 is_subscribed.clear()
                 if not is_logged:
-                    logger.warning("cannot listen to %s: %r; polling", self._channel, error)
+                    text = describe_error(error)
+                    logger.warning("cannot listen to %s: %s; polling", self._channel, text)
                     is_logged = True
                 await asyncio.sleep(_RECONNECT_PAUSE)
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ...ports.background_worker import IBackgroundWorker
-from ...primitives import background_service, id_generator
+from ...primitives import background_service, exceptions, id_generator
 
 logger = logging.getLogger(__name__)
 
@@ -53,5 +53,5 @@ class InMemoryBackgroundWorker(background_service.BackgroundService, IBackground
             job_id, job = self._jobs.popleft()
             try:
                 await self._handler(job)
-            except Exception:
-                logger.exception("job %s failed", job_id)
+            except Exception as error:
+                logger.error("job %s failed", job_id, exc_info=exceptions.ConcealedError(error))

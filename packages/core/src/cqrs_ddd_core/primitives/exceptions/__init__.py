@@ -67,6 +67,7 @@
 from . import arguments as arguments
 from .base import *
 from .concurrency import *
+from .description import *
 from .domain import *
 from .handlers import *
 from .infrastructure import *

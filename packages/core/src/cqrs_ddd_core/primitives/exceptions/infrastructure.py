@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, time
 
 from .base import CQRSDDDError, ErrorClass, TransientCommandError, classify_error
+from .description import describe_error
 
 
 class InfrastructureError(CQRSDDDError):
@@ -97,7 +98,8 @@ class SerializationError(InfrastructureError):
     ) -> SerializationError:
         """Build the error for a ``subject`` that pydantic could not write."""
         return SerializationError(
-            f"{subject} cannot be written as JSON: {error}; give it values that pydantic writes "
+            f"{subject} cannot be written as JSON: {describe_error(error)}; "
+            "give it values that pydantic writes "
             "as JSON",
             type_name=type_name,
             field=field,

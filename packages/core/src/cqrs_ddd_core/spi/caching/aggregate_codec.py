@@ -6,10 +6,15 @@ from typing import Any, Generic, TypeVar
 import pydantic
 
 from ...domain.aggregate import AggregateRoot
-from ...primitives.exceptions import ConfigError, DomainError, SerializationError
+from ...primitives.exceptions import (
+    ConfigError,
+    DomainError,
+    SerializationError,
+    describe_error,
+)
 from ...primitives.json_form import JsonForm
 from ..inbox import compute_fingerprint
-from ..json_fidelity import describe_reason, extract_shape
+from ..json_fidelity import extract_shape
 from ..tenancy import get_row_tenant
 
 T = TypeVar("T", bound=AggregateRoot)
@@ -82,7 +87,7 @@ class AggregateCodec(Generic[T]):
             KeyError,
             TypeError,
         ) as error:
-            logger.warning("cached %s is unusable: %s", self._prefix, describe_reason(error))
+            logger.warning("cached %s is unusable: %s", self._prefix, describe_error(error))
             return None
         aggregate.mark_persisted(version)
         return aggregate

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 
 from ...ports.cache import IVersionedCache
+from ...primitives.exceptions import describe_error
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ class FailOpenCache:
         try:
             return await self._cache.get_many(keys)
         except Exception as error:
-            logger.warning("cannot read %s: %r", _describe(keys), error)
+            logger.warning("cannot read %s: %s", _describe(keys), describe_error(error))
             return {}
 
     async def lease(self, keys: Sequence[str]) -> Mapping[str, str]:
@@ -36,7 +37,7 @@ class FailOpenCache:
         try:
             return await self._cache.lease_many(keys, FILL_LEASE)
         except Exception as error:
-            logger.warning("cannot fill %s: %r", _describe(keys), error)
+            logger.warning("cannot fill %s: %s", _describe(keys), describe_error(error))
             return dict.fromkeys(keys, "")
 
     async def fill(
@@ -49,7 +50,7 @@ class FailOpenCache:
         try:
             return await self._cache.fill_many(leased, leases, self._ttl)
         except Exception as error:
-            logger.warning("cannot fill %s: %r", _describe(list(leased)), error)
+            logger.warning("cannot fill %s: %s", _describe(list(leased)), describe_error(error))
             return ()
 
     async def drop(self, keys: Sequence[str]) -> None:
@@ -58,7 +59,9 @@ class FailOpenCache:
             await self._cache.delete_many(keys)
         except Exception as error:
             logger.warning(
-                "cannot drop %s: %r; it stays cached until its ttl ends", _describe(keys), error
+                "cannot drop %s: %s; it stays cached until its ttl ends",
+                _describe(keys),
+                describe_error(error),
             )
 
 

@@ -13,7 +13,7 @@ from cqrs_ddd_core import UnitOfWork, get_current_uow
 from cqrs_ddd_core.primitives import exceptions
 
 from . import driver, engines
-from .driver_errors import is_write_rejected, raise_translated, translate_errors
+from .driver_errors import DriverError, is_write_rejected, raise_translated, translate_errors
 from .transaction import SQLAlchemyTransaction
 
 
@@ -101,7 +101,9 @@ class Connections:
                 raise
             except Exception as error:
                 if transaction.read_only and is_write_rejected(error):
-                    raise exceptions.ReadOnlyError.rejected(operation) from error
+                    raise exceptions.ReadOnlyError.rejected(operation) from DriverError.conceal(
+                        error
+                    )
                 raise_translated(error, self._error, operation)
                 raise
 

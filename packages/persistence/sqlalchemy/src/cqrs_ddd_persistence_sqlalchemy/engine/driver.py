@@ -61,7 +61,7 @@ async def fetch(connection: AsyncConnection, statement: str, *values: Any) -> Se
         # One hop to the thread of the connection; a cursor would take four.
         return list(await driver.execute_fetchall(statement, values))
     except _list_driver_exceptions(connection) as error:
-        raise await _to_driver_error(connection, error) from error
+        raise await _to_driver_error(connection, error) from None
 
 
 async def execute_many(
@@ -71,7 +71,7 @@ async def execute_many(
     try:
         await (await get_driver(connection).executemany(statement, rows)).close()
     except _list_driver_exceptions(connection) as error:
-        raise DriverError(error) from error
+        raise DriverError(error) from None
 
 
 async def execute(connection: AsyncConnection, statement: str) -> str:
@@ -80,7 +80,7 @@ async def execute(connection: AsyncConnection, statement: str) -> str:
         status: str = await get_driver(connection).execute(statement)
         return status
     except _list_driver_exceptions(connection) as error:
-        raise await _to_driver_error(connection, error) from error
+        raise await _to_driver_error(connection, error) from None
 
 
 async def begin(connection: AsyncConnection) -> None:
@@ -127,7 +127,7 @@ async def rollback(connection: AsyncConnection) -> None:
     try:
         await get_driver(connection).rollback()
     except _list_driver_exceptions(connection) as error:
-        raise DriverError(error) from error
+        raise DriverError(error) from None
 
 
 def ensure_transactional(connection: AsyncConnection) -> None:
@@ -227,7 +227,7 @@ async def lock_timeout(
         raise ConcurrencyError(
             f"cannot {operation}: another transaction has held a lock for longer than {seconds} s; "
             "retry it"
-        ) from error
+        ) from DriverError.conceal(error)
     await connection.execute(_SET_LOCK_TIMEOUT, {"value": before})
 
 

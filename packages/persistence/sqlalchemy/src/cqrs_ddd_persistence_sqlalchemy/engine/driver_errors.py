@@ -37,20 +37,34 @@ _SQLITE_CODES = {
 }
 _SQLITE_CONSTRAINT = re.compile(r"(UNIQUE|NOT NULL|FOREIGN KEY|CHECK) constraint failed(?:: (.+))?")
 """Text of SQLite, which is the same in every language."""
+_SQLITE_HARMLESS = re.compile(
+    r"(no such |database |disk I/O|attempt to write a readonly|unable to open|too many |file is "
+    r"|table |there is already|cannot (?:start|commit|rollback)|not authorized|out of memory"
+    r"|Cannot operate on a closed)"
+)
+_HARMLESS = ("08", "25", "28", "3D", "3F", "40", "42", "53", "55", "57", "58")
+"""Classes of codes whose texts hold names of the schema and no values."""
+_SYNTAX_ERROR = "42601"
+"""Its text repeats a part of the statement."""
 _INVALID_DATA = "22"
 """Class of the codes for values that a column or an expression cannot have."""
 
 
-class DriverError(Exception):
-    """Error of a driver, before ``translate_errors`` translates it.
+class DriverError(exceptions.ConcealedError):
+    """Error of a driver without its text, which may repeat the values of a row.
 
     Attributes:
         orig: the error of the driver.
     """
 
     def __init__(self, orig: BaseException) -> None:
-        super().__init__(str(orig))
-        self.orig = orig
+        super().__init__(orig)
+        self.args = (_describe(orig),)
+
+    @classmethod
+    def conceal(cls, error: BaseException) -> DriverError:
+        """Return the error itself, or a ``DriverError`` for an error of SQLAlchemy."""
+        return error if isinstance(error, cls) else cls(getattr(error, "orig", None) or error)
 
 
 def sqlstate(error: BaseException) -> str | None:
@@ -107,15 +121,17 @@ def raise_translated(
     database = (sa.exc.SQLAlchemyError, DriverError, OSError, sqlite3.Error, UnicodeEncodeError)
     # SQLAlchemy 2.0 does not wrap errors before its first statement, such as when connecting.
     if isinstance(error, database) or type(error).__module__.startswith("asyncpg."):
-        raise _to_toolkit_error(error, kind, operation) from error
+        raise _to_toolkit_error(error, kind, operation) from DriverError.conceal(error)
     if isinstance(error, OverflowError) and "SQLite" in str(error):
-        raise kind(f"cannot {operation}: {error}; integers have at most 64 bits") from error
+        raise exceptions.InvalidDataError(
+            f"cannot {operation}: SQLite stores integers of at most 64 bits; check it before"
+        ) from DriverError.conceal(error)
 
 
 def _to_toolkit_error(
     error: Exception, kind: type[exceptions.InfrastructureError], operation: str
 ) -> exceptions.CQRSDDDError:
-    code, text = sqlstate(error), (str(error).strip() or repr(error)).splitlines()[0]
+    code, text = sqlstate(error), _describe(error)
     if isinstance(error, sa.exc.PendingRollbackError):
         return exceptions.InvalidOperationError(
             f"cannot {operation}: the unit of work can only be rolled back, since a statement was "
@@ -150,6 +166,28 @@ def _to_toolkit_error(
     elif "database is locked" in text:
         advice = "; another writer has locked it: raise busy_timeout of configure_sqlite"
     return kind(f"cannot {operation}: {text}{advice}")
+
+
+def _describe(error: BaseException) -> str:
+    """Return the text of the server if it holds names only, else the class and the codes."""
+    if isinstance(error, DriverError) and error.args:
+        return str(error)
+    orig, code = getattr(error, "orig", None) or error, sqlstate(error)
+    first = (str(orig).strip() or "no text").splitlines()[0]
+    if isinstance(orig, sqlite3.Error):
+        is_harmless = _SQLITE_HARMLESS.match(first) is not None
+    elif isinstance(orig, OSError):
+        is_harmless = True
+    elif code is not None:
+        is_harmless = code.startswith(_HARMLESS) and code != _SYNTAX_ERROR
+    else:
+        # A StatementError of SQLAlchemy repeats parameters, a DataError of asyncpg an argument.
+        is_harmless = not isinstance(orig, (sa.exc.StatementError, ValueError)) and (
+            isinstance(orig, sa.exc.SQLAlchemyError) or type(orig).__name__ == "InterfaceError"
+        )
+    if not is_harmless:
+        return exceptions.describe_error(error)
+    return first if code is None else f"{first} (SQLSTATE {code})"
 
 
 def _find_violation(error: Exception) -> tuple[str, str] | None:

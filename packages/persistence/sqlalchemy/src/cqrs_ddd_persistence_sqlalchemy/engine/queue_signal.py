@@ -118,7 +118,8 @@ class PostgresQueueSignal(IQueueSignal):
             if listening.interruption is not None:
                 raise listening.interruption
             if listening.error is not None:
-                logger.warning("cannot listen to %s: %r; polling", channel, listening.error)
+                text = exceptions.describe_error(listening.error)
+                logger.warning("cannot listen to %s: %s; polling", channel, text)
             await asyncio.wait({waiter}, timeout=max(deadline - loop.time(), 0))
             return waiter.done()
         finally:

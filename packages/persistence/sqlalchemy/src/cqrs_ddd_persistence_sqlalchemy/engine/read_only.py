@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from cqrs_ddd_core.primitives.exceptions import ReadOnlyError
 
 from . import driver
-from .driver_errors import is_write_rejected
+from .driver_errors import DriverError, is_write_rejected
 from .sqlite import QUERY_ONLY, keeps_query_only
 
 _FORBID_WRITES = "PRAGMA query_only = ON"
@@ -75,4 +75,6 @@ def _raise_read_only_error(context: sa.engine.ExceptionContext) -> None:
         and _READ_ONLY in connection.get_execution_options()
         and is_write_rejected(context.original_exception)
     ):
-        raise ReadOnlyError.rejected("change the database") from context.original_exception
+        raise ReadOnlyError.rejected("change the database") from DriverError.conceal(
+            context.original_exception
+        )

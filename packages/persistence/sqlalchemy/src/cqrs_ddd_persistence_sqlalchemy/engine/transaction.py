@@ -197,7 +197,9 @@ class SQLAlchemyTransaction(UnitOfWork):
     def mark_failed(self, error: BaseException) -> None:
         """Allow only a rollback from now on, since an operation was done in part."""
         if not isinstance(error, Exception):
-            error = exceptions.InvalidOperationError(f"work was interrupted by {error!r}")
+            error = exceptions.InvalidOperationError(
+                f"work was interrupted by {type(error).__name__}"
+            )
         self._failure = error
 
     def mark_interrupted(self) -> None:
@@ -225,8 +227,11 @@ class SQLAlchemyTransaction(UnitOfWork):
         self.committed_position = self._last_position
         try:
             await self._close(interrupted=False)
-        except Exception:
-            logger.warning("closing after a commit failed; the commit stands", exc_info=True)
+        except Exception as error:
+            logger.warning(
+                "closing after a commit failed; the commit stands",
+                exc_info=exceptions.ConcealedError(error),
+            )
 
     async def rollback(self) -> None:
         """Roll back and close the connection, or discard it if a statement may still run on it."""
@@ -273,9 +278,10 @@ class SQLAlchemyTransaction(UnitOfWork):
                 raise
             await self._close(interrupted=True)
             raise exceptions.CommitOutcomeUnknownError(
-                f"no reply to the commit ({error!r}), so the changes may or may not be stored; "
+                f"no reply to the commit ({exceptions.describe_error(error)}), so the "
+                "changes may or may not be stored; "
                 "check, or send the command again with the same id"
-            ) from error
+            ) from DriverError.conceal(error)
         finally:
             deadline.cancel()
 

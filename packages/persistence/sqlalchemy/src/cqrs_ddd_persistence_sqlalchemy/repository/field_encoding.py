@@ -41,6 +41,10 @@ _NOT_AS_TEXT = (Decimal, date, time, timedelta, int, float)
 _read_uuid = pydantic.TypeAdapter(UUID).validator.validate_python
 
 
+class ColumnValueError(ValueError):
+    """Error for a value of a column that its field cannot have; the text omits the value."""
+
+
 class Encoding(NamedTuple):
     """Conversion between the values of a field and of its column; None leaves them as they are.
 
@@ -230,7 +234,9 @@ def _choose_decoder(stored: ColumnType, kinds: Collection[type]) -> Convert | No
 def _ensure_finite(value: datetime) -> datetime:
     """Return a datetime with a zone, which asyncpg omits for the infinity of PostgreSQL."""
     if value.tzinfo is None:
-        raise ValueError("infinity cannot be read as a datetime; use NULL for an unlimited time")
+        raise ColumnValueError(
+            "infinity cannot be read as a datetime; use NULL for an unlimited time"
+        )
     return value
 
 

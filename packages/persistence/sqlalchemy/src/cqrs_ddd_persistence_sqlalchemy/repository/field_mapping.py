@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from sqlalchemy.orm import Mapper
 
 from cqrs_ddd_core import ConfigError
-from cqrs_ddd_core.spi.json_fidelity import describe_reason
+from cqrs_ddd_core.primitives.exceptions import describe_error
 
 from . import field_encoding, value_checks
 from .field_encoding import Convert, Encoding
@@ -74,9 +74,9 @@ class ColumnField:
         try:
             return value if value is None or decode is None else decode(value)
         except ValueError as error:
-            is_invalid = isinstance(error, pydantic.ValidationError)
-            reason = describe_reason(error) if is_invalid else error
-            raise ValueError(f"column {self.column.name}: {reason}") from error
+            is_safe = isinstance(error, field_encoding.ColumnValueError)
+            reason = str(error) if is_safe else describe_error(error)
+            raise field_encoding.ColumnValueError(f"column {self.column.name}: {reason}") from None
 
     def find_loss(self, dialect: str) -> str | None:
         """Return the reason why a database would change values, or None if it keeps them."""

@@ -6,17 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Generic, TypeVar
 
-import pydantic
 import sqlalchemy as sa
 from pydantic import BaseModel
 
 from cqrs_ddd_core import AggregateRoot, ConfigError, InvalidOperationError, SerializationError
+from cqrs_ddd_core.primitives.exceptions import ConcealedError, describe_error
 from cqrs_ddd_core.primitives.exceptions.arguments import ensure_class
 from cqrs_ddd_core.primitives.storable import is_storable
 from cqrs_ddd_specifications import coercion, exceptions, field_types, json_values, operators
 
 from ..specifications.columns import get_mapper
 from ..specifications.comparison import find_grid
+from .field_encoding import ColumnValueError
 from .field_mapping import (
     ColumnField,
     Field,
@@ -173,15 +174,13 @@ class ModelMapper(Generic[T]):
             row.update({name: field.pop(row) for name, field in self._moved})
             entity: T = self._validate(row, strict=False)
         except ValueError as error:
-            problem = str(error)
-            if isinstance(error, pydantic.ValidationError):
-                found = error.errors(include_url=False, include_input=False)[0]
-                problem = f"{'.'.join(map(str, found['loc']))}: {found['msg']}"
+            is_safe = isinstance(error, ColumnValueError)
+            problem = str(error) if is_safe else describe_error(error)
             raise SerializationError(
                 f"the row of {self.entity_type.__name__} {entity_id} is not valid: {problem}; "
                 "correct the row, or change the class so that it accepts the value",
                 type_name=self.entity_type.__name__,
-            ) from error
+            ) from ConcealedError(error)
         entity.mark_persisted(version or 0)
         return entity
 

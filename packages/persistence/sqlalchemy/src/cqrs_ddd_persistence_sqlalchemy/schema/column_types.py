@@ -68,7 +68,7 @@ def _to_utc(value: datetime) -> datetime:
     try:
         return value.astimezone(timezone.utc)
     except OverflowError:
-        raise ValidationError(f"{value.isoformat()} is out of range in UTC") from None
+        raise ValidationError("the time is out of range in UTC") from None
 
 
 def _read_time(value: str | None) -> datetime | None:
@@ -163,7 +163,7 @@ class ExactDecimal(sa.TypeDecorator[Decimal]):
             except (Inexact, InvalidOperation):
                 pass
         raise ValidationError(
-            f"{value!r} does not fit {self.precision} digits, {self.scale} of them after the "
+            f"a number does not fit {self.precision} digits, {self.scale} of them after the "
             "point; round it by a rule of the domain, or widen the column"
         )
 

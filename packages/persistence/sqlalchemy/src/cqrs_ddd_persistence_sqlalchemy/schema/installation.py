@@ -455,11 +455,11 @@ def _build_position_statements(
         BEGIN
             IF pg_is_in_recovery() THEN
                 RAISE EXCEPTION 'read events of all streams on the primary: a standby does not '
-                    'have the locks of appending transactions';
+                    'have the locks of appending transactions' USING ERRCODE = '25000';
             END IF;
             IF current_setting('transaction_isolation') NOT LIKE 'read%committed' THEN
                 RAISE EXCEPTION 'read events of all streams in READ COMMITTED, not in %',
-                    upper(current_setting('transaction_isolation'));
+                    upper(current_setting('transaction_isolation')) USING ERRCODE = '25000';
             END IF;
             {safe_position}
             RETURN least(last, registered);

@@ -95,8 +95,8 @@ class _Compiler:
         if isinstance(specification, OneOf):
             return self.attribute(specification.attribute, ops.IN, specification.values)
         raise exceptions.UnsupportedOperatorError(
-            f"{specification!r} cannot be translated to SQL, since it is not built of attributes; "
-            "build the same condition with SpecificationBuilder"
+            f"a {type(specification).__name__} cannot be translated to SQL, since it is "
+            "not built of attributes; build the same condition with SpecificationBuilder"
         )
 
     def _build(self, target: columns.Target, operator: ops.Operator, value: object) -> Predicate:

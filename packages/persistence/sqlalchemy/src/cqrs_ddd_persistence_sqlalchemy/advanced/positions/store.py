@@ -15,6 +15,7 @@ import cqrs_ddd_advanced_core as advanced
 from cqrs_ddd_advanced_core import Checkpoint, ProjectionPosition
 from cqrs_ddd_advanced_core.spi import checks
 from cqrs_ddd_core import ConcurrencyError, IQueueSignal, UnitOfWork
+from cqrs_ddd_core.primitives.exceptions import describe_error
 from cqrs_ddd_core.primitives.shielding import run_to_completion
 
 from ...engine import Connections, SessionFactory, SQLAlchemyTransaction, driver
@@ -300,7 +301,7 @@ class SQLAlchemyPositionStore(advanced.IPositionStore):
                 await self._signal.wait(advanced.PROJECTIONS_CHANNEL, seconds)
                 return
             except Exception as error:
-                logger.warning("the signal has failed with %r; polling", error)
+                logger.warning("the signal has failed with %s; polling", describe_error(error))
         await asyncio.sleep(seconds)
 
     async def _read_positions(self, projections: Collection[str]) -> list[ProjectionPosition]:
