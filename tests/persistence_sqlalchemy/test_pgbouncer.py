@@ -12,9 +12,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from cqrs_ddd_core import AggregateRoot, PersistenceError
+from cqrs_ddd_core import PersistenceError
 from cqrs_ddd_core.testing.contracts.event_store import event, new_stream
 from cqrs_ddd_persistence_sqlalchemy import (
     PostgresQueueSignal,
@@ -22,33 +21,18 @@ from cqrs_ddd_persistence_sqlalchemy import (
     SQLAlchemyOutboxStorage,
     SQLAlchemyRepository,
     SQLAlchemyUnitOfWork,
-    VersionMixin,
     create_schema,
     schema,
 )
 from tests.databases import new_database
 from tests.docs.blocks import ROOT
+from tests.persistence_sqlalchemy.crates import Base, Crate, CrateModel
 from tests.services import PgBouncer, running
 
 GUIDE = ROOT / "docs/guides/databases.md"
 PRINTED_URL = "postgresql+asyncpg://shop@pooler:6432/shop"
 CLIENTS = 12
 ROUNDS = 8
-
-
-class Base(DeclarativeBase):
-    pass
-
-
-class Crate(AggregateRoot[str]):
-    place: str
-
-
-class CrateModel(VersionMixin, Base):
-    __tablename__ = "crates"
-
-    id: Mapped[str] = mapped_column(primary_key=True)
-    place: Mapped[str]
 
 
 @pytest.fixture(scope="module")

@@ -10,36 +10,20 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from cqrs_ddd_core import AggregateRoot, InfrastructureError
+from cqrs_ddd_core import InfrastructureError
 from cqrs_ddd_core.testing.contracts.event_store import event, new_stream
 from cqrs_ddd_persistence_sqlalchemy import (
     SQLAlchemyEventStore,
     SQLAlchemyOutboxStorage,
     SQLAlchemyRepository,
     SQLAlchemyUnitOfWork,
-    VersionMixin,
     create_schema,
 )
 from tests.databases import new_database
+from tests.persistence_sqlalchemy.crates import Base, Crate, CrateModel
 
 CONNECTIONS = 5
-
-
-class Base(DeclarativeBase):
-    pass
-
-
-class Shelf(AggregateRoot[str]):
-    room: str
-
-
-class ShelfModel(VersionMixin, Base):
-    __tablename__ = "shelves"
-
-    id: Mapped[str] = mapped_column(primary_key=True)
-    room: Mapped[str]
 
 
 Call = Callable[[AsyncEngine], Awaitable[object]]
@@ -90,8 +74,8 @@ async def append_an_event(engine: AsyncEngine) -> None:
 
 
 async def read_an_aggregate(engine: AsyncEngine) -> object:
-    shelves = SQLAlchemyRepository(Shelf, ShelfModel, async_sessionmaker(engine))
-    return await shelves.get("nothing")
+    crates = SQLAlchemyRepository(Crate, CrateModel, async_sessionmaker(engine))
+    return await crates.get("nothing")
 
 
 async def claim_messages(engine: AsyncEngine) -> object:
