@@ -24,6 +24,7 @@ from tests import projection_memory as projecting
 from tests.databases import new_database
 from tests.faults import sizes
 from tests.faults.crashing import Place, Tracks, kill_at_random
+from tests.faults.filling import measure
 from tests.faults.importing import Environment, create_file_settings
 from tests.faults.importing import kill_at_random as kill_imports
 from tests.faults.locking import Contest, contend, fifo, redlock
@@ -215,6 +216,13 @@ async def locks(place: Place, seed: int) -> tuple[str, int]:
     return "\n    ".join(report), faults
 
 
+async def size(place: Place, seed: int) -> tuple[str, int]:
+    """Append, load, list, claim and purge in tables of a million rows and in small ones."""
+    async with place.engine() as engine:
+        findings = await measure(engine, place.tables, rows=sizes.FILLED_ROWS)
+    return str(findings), len(findings.scans)
+
+
 def _new_database(place: Place) -> Callable[[int], Environment]:
     if place.schema is None:
         return create_file_settings(place.folder)
@@ -237,6 +245,7 @@ RUNS: tuple[Run, ...] = (
     memory,
     projection_memory,
     locks,
+    size,
 )
 
 

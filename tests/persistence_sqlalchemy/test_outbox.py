@@ -48,8 +48,9 @@ async def test_backlog_is_counted_by_the_index_of_unpublished_messages(
     assert "Seq Scan on cqrs_ddd_outbox " not in plan
 
 
+@pytest.mark.parametrize("tenant_id", [None, ""], ids=["all tenants", "one tenant"])
 async def test_purges_find_old_rows_by_the_index_of_their_time(
-    engine: AsyncEngine, session_factory: SessionFactory, tables: Tables
+    engine: AsyncEngine, session_factory: SessionFactory, tables: Tables, tenant_id: str | None
 ) -> None:
     outbox = SQLAlchemyOutboxStorage(session_factory, tables=tables)
     store = SQLAlchemyInbox(session_factory, tables=tables)
@@ -67,7 +68,7 @@ async def test_purges_find_old_rows_by_the_index_of_their_time(
     async with engine.connect() as connection:
         explain = "EXPLAIN" if driver.is_postgres(connection) else "EXPLAIN QUERY PLAN"
         for time in (tables.outbox.c.published_at, tables.inbox.c.registered_at):
-            query = delete_old(time, sent[0].created_at, tenant_id=None, limit=1000)
+            query = delete_old(time, sent[0].created_at, tenant_id=tenant_id, limit=1000)
             sql = query.compile(engine.sync_engine, compile_kwargs={"literal_binds": True})
             rows = await connection.exec_driver_sql(f"{explain} {sql}")
             plans.append("\n".join(str(row) for row in rows))

@@ -35,10 +35,12 @@ def delete_old(
     """
     table = time.table
     key = list(table.primary_key)
+    # An expression, or SQLite would prefer an index on the tenant and sort all rows of the tenant.
+    tenant = table.c.tenant_id.concat("")
     # A CTE that locks rows runs once; a subquery might run again and delete more than the limit.
     old = (
         sa.select(*key)
-        .where(time < before, is_visible(table.c.tenant_id, tenant_id))
+        .where(time < before, is_visible(tenant, tenant_id))
         .order_by(time)
         .limit(limit)
         .with_for_update(skip_locked=True)
