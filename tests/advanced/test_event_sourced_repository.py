@@ -45,7 +45,6 @@ from cqrs_ddd_core.middleware import OutboxMiddleware
 from cqrs_ddd_core.ports import IEventStore
 from cqrs_ddd_core.primitives.exceptions import (
     ConfigError,
-    EventStoreError,
     InvalidOperationError,
     NaiveDatetimeError,
     UnknownTypeError,
@@ -285,7 +284,7 @@ async def test_stream_with_a_missing_version_cannot_be_loaded(
     first, _, third = map(StoredEvent.from_event, account.pending_events)
     await events.append_batch([first, third])
 
-    with pytest.raises(EventStoreError, match="has version 3 where version 2 should be"):
+    with pytest.raises(InvalidOperationError, match="has version 3 where version 2 should be"):
         await accounts.get(account.id)
 
 

@@ -1,4 +1,4 @@
-"""Specifications and query options for searches of in-memory repositories."""
+"""A clock, an outbox, and specifications and query options for in-memory repositories."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cqrs_ddd_core.adapters.memory import FakeClock, InMemoryOutboxStorage
 from cqrs_ddd_core.domain import ISpecification
 from cqrs_ddd_core.testing.contracts.repository import Options, Where
 
@@ -35,6 +36,16 @@ class QueryOptions:
 
     def with_specification(self, specification: ISpecification[Any] | None) -> QueryOptions:
         return replace(self, specification=specification)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def outbox(clock: FakeClock) -> InMemoryOutboxStorage:
+    return InMemoryOutboxStorage(clock)
 
 
 @pytest.fixture

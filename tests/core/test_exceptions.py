@@ -11,6 +11,7 @@ from cqrs_ddd_core.primitives import exceptions
 from cqrs_ddd_core.primitives.exceptions import (
     BusinessRuleError,
     CommitOutcomeUnknownError,
+    ConcealedError,
     ConcurrencyError,
     ConfigError,
     CQRSDDDError,
@@ -160,3 +161,50 @@ def test_stale_version_error_carries_expected_and_actual_version() -> None:
     error = OptimisticConcurrencyError.stale_version("Order o-1", 2, 5)
 
     assert (error.subject, error.expected, error.actual) == ("Order o-1", 2, 5)
+
+
+def _list_causes(error: BaseException) -> list[BaseException]:
+    causes = []
+    while error.__cause__ is not None:
+        error = error.__cause__
+        causes.append(error)
+    return causes
+
+
+def test_concealed_error_copies_nine_causes_without_their_texts() -> None:
+    def fail(number: int) -> None:
+        try:
+            if number:
+                fail(number - 1)
+        finally:
+            raise ValueError(f"anna@example.org {number}")
+
+    with pytest.raises(ValueError, match="anna") as caught:
+        fail(20)
+    concealed = ConcealedError(caught.value)
+    causes = _list_causes(concealed)
+
+    assert len(causes) == 9
+    assert concealed.orig is caught.value
+    for copy in (concealed, *causes):
+        assert isinstance(copy, ConcealedError)
+        assert "anna@" in str(copy.orig)
+        assert re.fullmatch(r"ValueError at test_exceptions\.py:\d+ in fail", str(copy))
+        assert copy.__traceback__ is copy.orig.__traceback__
+
+
+def test_concealed_error_ends_the_causes_of_a_cycle() -> None:
+    first, second = ValueError("anna@example.org"), KeyError("anna@example.org")
+    first.__cause__, second.__cause__ = second, first
+
+    assert [str(each) for each in _list_causes(ConcealedError(first))][:2] == [
+        "KeyError",
+        "ValueError",
+    ]
+
+
+def test_concealed_error_leaves_out_a_suppressed_context() -> None:
+    error = ValueError("anna@example.org")
+    error.__context__, error.__suppress_context__ = KeyError("anna@example.org"), True
+
+    assert _list_causes(ConcealedError(error)) == []

@@ -13,7 +13,6 @@ from cqrs_ddd_core import (
     Command,
     CommandResponse,
     DomainEvent,
-    EventStoreError,
     EventStorePersistenceMiddleware,
     LoggingMiddleware,
     StoredEvent,
@@ -235,7 +234,7 @@ async def test_events_that_cannot_be_stored_fail_the_command() -> None:
     unstorable: list[tuple[list[DomainEvent], type[Exception]]] = [
         ([Registered(name="not recorded")], MissingIdentityError),
         ([Opaque(thing=object(), **place)], SerializationError),
-        (_events() + _events(), EventStoreError),
+        (_events() + _events(), InvalidOperationError),
     ]
 
     for events, error in unstorable:

@@ -50,16 +50,6 @@ class Broker(IMessagePublisher):
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def outbox(clock: FakeClock) -> InMemoryOutboxStorage:
-    return InMemoryOutboxStorage(clock)
-
-
-@pytest.fixture
 def broker() -> Broker:
     return Broker()
 

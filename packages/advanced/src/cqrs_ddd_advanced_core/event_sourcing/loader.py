@@ -174,7 +174,7 @@ class EventSourcedLoader(Generic[T]):
     def _apply(self, aggregate: T, stored: Sequence[StoredEvent]) -> None:
         for wanted, event in enumerate(stored, aggregate.version + 1):
             if event.version != wanted:
-                raise errors.EventStoreError(
+                raise errors.InvalidOperationError(
                     f"{aggregate.aggregate_type} {aggregate.id} has version {event.version} where "
                     f"version {wanted} should be; its state cannot be computed from its events, "
                     "perhaps it was once saved without events"

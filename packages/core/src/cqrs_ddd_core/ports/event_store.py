@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from ..domain.events import DomainEvent
 from ..primitives import copying, storable
-from ..primitives.exceptions import EventStoreError, MissingIdentityError, NaiveDatetimeError
+from ..primitives.exceptions import InvalidOperationError, MissingIdentityError, NaiveDatetimeError
 from ..primitives.storable import MAX_INTEGER
 
 EVENTS_CHANNEL = "cqrs_ddd_events"
@@ -79,7 +79,7 @@ class StoredEvent:
     Raises:
         SerializationError: an id or a name is a text that some databases change or reject, or
             ``occurred_at`` is the first or the last ``datetime``, which they return as infinity.
-        EventStoreError: the version is below 1, or a version is too large for a database.
+        InvalidOperationError: the version is below 1, or a version is too large for a database.
         NaiveDatetimeError: ``occurred_at`` has no time zone.
     """
 
@@ -105,7 +105,7 @@ class StoredEvent:
             )
         storable.ensure_storable_time(self.event_type, "occurred_at", self.occurred_at)
         if not 1 <= self.version <= MAX_INTEGER or not 1 <= self.schema_version < 2**31:
-            raise EventStoreError(
+            raise InvalidOperationError(
                 f"{self.event_type} {self.event_id} has version {self.version} and schema version "
                 f"{self.schema_version}; number both from 1, up to {MAX_INTEGER} and {2**31 - 1}"
             )
@@ -189,7 +189,7 @@ class IEventStore(Protocol):
 
         Raises:
             OptimisticConcurrencyError: a stream already has this version or a later one.
-            EventStoreError: the events of a stream are not in the order of their versions.
+            InvalidOperationError: the events of a stream are not in the order of their versions.
             DuplicateEventError: an event with this id is already stored.
             SerializationError: payload or metadata cannot be written as JSON.
         """
@@ -245,7 +245,7 @@ class IEventLog(IEventStore, Protocol):
             aggregate_type: stored name of the aggregate's class.
 
         Raises:
-            EventStoreError: ``limit`` is below 1.
+            InvalidOperationError: ``limit`` is below 1.
             AmbiguousStreamError: several aggregate types share the id, and ``aggregate_type`` is
                 None.
         """

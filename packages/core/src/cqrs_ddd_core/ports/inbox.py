@@ -77,7 +77,7 @@ class IInbox(Protocol):
         """Store the outcome of a recorded message, as JSON values.
 
         Raises:
-            InboxError: the message is not recorded.
+            InvalidOperationError: the message is not recorded.
             SerializationError: the outcome cannot be written as JSON.
         """
         ...

@@ -310,7 +310,7 @@ class ILeasedOutbox(IOutboxStorage, Protocol):
         """Retry a dead letter, with its number of tries reset.
 
         Raises:
-            OutboxError: the message is not a dead letter.
+            InvalidOperationError: the message is not a dead letter.
         """
         ...
 
@@ -319,7 +319,7 @@ class ILeasedOutbox(IOutboxStorage, Protocol):
         """Delete a dead letter, which unblocks its key.
 
         Raises:
-            OutboxError: the message is not a dead letter.
+            InvalidOperationError: the message is not a dead letter.
         """
         ...
 

@@ -31,7 +31,7 @@ def find_first_versions(events: Iterable[StoredEvent]) -> dict[StreamId, int]:
     """Return the first version of each stream in a batch.
 
     Raises:
-        EventStoreError: the events of a stream are not in the order of their versions.
+        InvalidOperationError: the events of a stream are not in the order of their versions.
     """
     first: dict[StreamId, int] = {}
     last: dict[StreamId, int] = {}
@@ -40,7 +40,7 @@ def find_first_versions(events: Iterable[StoredEvent]) -> dict[StreamId, int]:
         first.setdefault(stream, version)
         before = last.get(stream, 0)
         if version <= before:
-            raise errors.EventStoreError(
+            raise errors.InvalidOperationError(
                 f"cannot append version {version} of {stream} after version {before}; append the "
                 "events of a stream in the order of their versions"
             )
@@ -49,9 +49,9 @@ def find_first_versions(events: Iterable[StoredEvent]) -> dict[StreamId, int]:
 
 
 def ensure_page_limit(limit: int) -> None:
-    """Raise ``EventStoreError`` unless a page may hold at least one event."""
+    """Raise ``InvalidOperationError`` unless a page may hold at least one event."""
     if limit < 1:
-        raise errors.EventStoreError(f"cannot read {limit} events; limit must be at least 1")
+        raise errors.InvalidOperationError(f"cannot read {limit} events; limit must be at least 1")
 
 
 def ensure_usable_claim(limit: int, lease: float) -> None:

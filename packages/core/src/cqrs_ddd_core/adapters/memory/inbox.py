@@ -8,7 +8,7 @@ from pydantic_core import from_json
 
 from ...ports import IClock, IInbox, InboxEntry, UnitOfWork
 from ...primitives.copying import copy_mutable
-from ...primitives.exceptions import InboxError
+from ...primitives.exceptions import InvalidOperationError
 from ...spi import tenancy
 from ...spi.json_fidelity import encode_json
 from ...spi.system_clock import SystemClock
@@ -66,7 +66,7 @@ class InMemoryInbox(IInbox):
             changes = self._get_changes(active)
             row = changes.rows.get(place) or self._rows.get(place)
             if row is None:
-                raise InboxError.not_registered(consumer, message_id)
+                raise InvalidOperationError.not_in_inbox(consumer, message_id)
             known, registered_at = row
             changes.rows[place] = replace(known, outcome=from_json(encoded)), registered_at
 

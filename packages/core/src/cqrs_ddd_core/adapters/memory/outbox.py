@@ -11,7 +11,7 @@ from pydantic_core import from_json
 
 from ...ports import IClock, ILeasedOutbox, OutboxBacklog, OutboxLease, OutboxMessage, UnitOfWork
 from ...primitives.copying import copy_mutable
-from ...primitives.exceptions import LeaseLostError, OutboxError
+from ...primitives.exceptions import InvalidOperationError, LeaseLostError
 from ...spi import checks, json_fidelity, system_clock, tenancy
 from .transaction import ChangeSet, InMemoryTransaction, join_transaction
 
@@ -56,7 +56,7 @@ class InMemoryOutboxStorage(ILeasedOutbox):
         """Save copies of the messages; relays see them after the commit.
 
         Raises:
-            OutboxError: the outbox already has a message with the same id.
+            InvalidOperationError: the outbox already has a message with the same id.
             SerializationError: payload or metadata cannot be written as JSON.
         """
         tenant_id = tenancy.get_row_tenant("save messages")
@@ -278,7 +278,7 @@ class InMemoryOutboxStorage(ILeasedOutbox):
         for key in self._keys.values():
             if key.is_dead_letter and _place_of(key.head) == place:
                 return key
-        raise OutboxError.not_dead_lettered(place[1])
+        raise InvalidOperationError.not_dead_lettered(place[1])
 
     def _publish(self, places: Sequence[Place]) -> None:
         for place in places:
@@ -358,7 +358,9 @@ class _Changes(ChangeSet):
     def save(self, messages: Sequence[OutboxMessage]) -> None:
         places = [_place_of(message) for message in (*self.saved, *messages)]
         if len(set(places)) < len(places):
-            raise OutboxError.already_saved(next(i for t, i in places if places.count((t, i)) > 1))
+            raise InvalidOperationError.already_in_outbox(
+                next(i for t, i in places if places.count((t, i)) > 1)
+            )
         self.saved += messages
 
     def add_step(self, step: Callable[[], None]) -> None:
@@ -367,7 +369,7 @@ class _Changes(ChangeSet):
     def check(self) -> None:
         for message in self.saved:
             if _place_of(message) in self._outbox._messages:
-                raise OutboxError.already_saved(message.message_id)
+                raise InvalidOperationError.already_in_outbox(message.message_id)
 
     def apply(self) -> None:
         for message in self.saved:

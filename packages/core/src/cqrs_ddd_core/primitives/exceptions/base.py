@@ -123,6 +123,26 @@ class InvalidOperationError(CQRSDDDError):
         )
 
     @classmethod
+    def already_in_outbox(cls, message_id: str) -> InvalidOperationError:
+        """Build the error for a message with the id of a message in the outbox."""
+        return cls(
+            f"a message with id {message_id} is already in the outbox; give each message its own id"
+        )
+
+    @classmethod
+    def not_dead_lettered(cls, message_id: str) -> InvalidOperationError:
+        """Build the error for a message of the outbox that is not a dead letter."""
+        return cls(
+            f"message {message_id} is not a dead letter; list_dead_letters() returns all dead "
+            "letters"
+        )
+
+    @classmethod
+    def not_in_inbox(cls, consumer: str, message_id: str) -> InvalidOperationError:
+        """Build the error for an outcome without a registered message."""
+        return cls(f"{consumer} has not registered message {message_id}; register it first")
+
+    @classmethod
     def covers_all_tenants(cls, operation: str) -> InvalidOperationError:
         """Build the error for an ``operation`` on a key inside ``system_tenant``."""
         return cls(

@@ -7,16 +7,14 @@ the argument of ``int``. Values may be personal, and logs and dead letters outli
 import errno
 import traceback
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import PurePath
-from typing import TypeVar
 
 import pydantic
 
 from .base import CQRSDDDError
 
-__all__ = ["ConcealedError", "describe_error", "describe_path"]
-
-E = TypeVar("E", bound=BaseException)
+__all__ = ["ConcealedError", "describe_error"]
 
 _FACTS = (
     *("sqlstate", "sqlite_errorname", "schema_name", "table_name", "column_name"),
@@ -33,22 +31,25 @@ class ConcealedError(Exception):
     It is the cause of an error of the toolkit, and the ``exc_info`` of a log record.
 
     Args:
-        orig: the error.
-        depth: number of this error in the chain of causes, which is cut after ten.
+        orig: the error; the chain of its causes is cut after ten errors.
 
     Attributes:
         orig: the error, with its text.
     """
 
-    def __init__(self, orig: BaseException, *, depth: int = 1) -> None:
-        super().__init__(describe_error(orig))
-        self.orig = orig
-        self.__traceback__ = orig.__traceback__
-        cause = orig.__cause__
-        if cause is None and not orig.__suppress_context__:
-            cause = orig.__context__
-        if cause is not None and depth < _LONGEST_CHAIN:
-            self.__cause__ = ConcealedError(cause, depth=depth + 1)
+    def __init__(self, orig: BaseException) -> None:
+        self._copy(orig)
+        last = self
+        for cause in islice(_iterate_causes(orig), _LONGEST_CHAIN - 1):
+            copy = ConcealedError.__new__(ConcealedError)
+            copy._copy(cause)
+            last.__cause__ = copy
+            last = copy
+
+    def _copy(self, error: BaseException) -> None:
+        self.args = (describe_error(error),)
+        self.orig = error
+        self.__traceback__ = error.__traceback__
 
 
 def describe_error(error: BaseException) -> str:
@@ -73,16 +74,27 @@ def describe_error(error: BaseException) -> str:
 def describe_findings(error: pydantic.ValidationError) -> str:
     """Return the path and the code of each finding, such as ``lines.0.price: missing``."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    shown = [f"{describe_path(each['loc'])}: {each['type']}" for each in found[:_SHOWN_FINDINGS]]
+    shown = [f"{_describe_path(each['loc'])}: {each['type']}" for each in found[:_SHOWN_FINDINGS]]
     return ", ".join(shown + (["..."] if len(found) > _SHOWN_FINDINGS else []))
 
 
-def describe_path(location: tuple[int | str, ...]) -> str:
+def _describe_path(location: tuple[int | str, ...]) -> str:
     """Return the dotted path of a finding; any key but a name is replaced by a star."""
     parts = (
         str(part) if isinstance(part, int) or part.isidentifier() else "*" for part in location
     )
     return ".".join(parts) or "all"
+
+
+def _iterate_causes(error: BaseException) -> Iterator[BaseException]:
+    while True:
+        cause = error.__cause__
+        if cause is None and not error.__suppress_context__:
+            cause = error.__context__
+        if cause is None:
+            return
+        yield cause
+        error = cause
 
 
 def _list_facts(error: BaseException) -> Iterator[str]:

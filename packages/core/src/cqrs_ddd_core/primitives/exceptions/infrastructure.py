@@ -211,31 +211,11 @@ class AmbiguousStreamError(EventStoreError):
 
 
 class OutboxError(InfrastructureError):
-    """The outbox failed, or rejected its input."""
-
-    @classmethod
-    def already_saved(cls, message_id: str) -> OutboxError:
-        """Build the error for a message with the id of a message in the outbox."""
-        return cls(
-            f"a message with id {message_id} is already in the outbox; give each message its own id"
-        )
-
-    @classmethod
-    def not_dead_lettered(cls, message_id: str) -> OutboxError:
-        """Build the error for a message that is not a dead letter."""
-        return cls(
-            f"message {message_id} is not a dead letter; list_dead_letters() returns all dead "
-            "letters"
-        )
+    """The outbox failed."""
 
 
 class InboxError(InfrastructureError):
-    """The inbox failed, or rejected its input."""
-
-    @classmethod
-    def not_registered(cls, consumer: str, message_id: str) -> InboxError:
-        """Build the error for an outcome without a registered message."""
-        return cls(f"{consumer} has not registered message {message_id}; register it first")
+    """The inbox failed."""
 
 
 class CacheError(InfrastructureError):

@@ -15,7 +15,6 @@ from ...ports.outbox import OutboxMessage
 from ...primitives.exceptions import (
     AmbiguousStreamError,
     DuplicateEventError,
-    EventStoreError,
     InvalidOperationError,
     OptimisticConcurrencyError,
     SerializationError,
@@ -156,7 +155,7 @@ class EventStoreContract(EventStoreTenancyContract):
                 )
                 assert [e.version for e in found] == versions, part
         for limit in (0, -1):
-            with raises(EventStoreError):
+            with raises(InvalidOperationError):
                 await event_store.get_events(stream.aggregate_id, limit=limit)
 
     async def test_reads_of_events_accept_numbers_beyond_those_of_a_database(
@@ -297,7 +296,7 @@ class EventStoreContract(EventStoreTenancyContract):
             assert (caught.error.expected, caught.error.actual) == (version - 1, 7)
             assert caught.error.subject == str(stream)
         for versions in ((9, 8), (8, 8)):
-            with raises(EventStoreError) as misplaced:
+            with raises(InvalidOperationError) as misplaced:
                 await event_store.append_batch([event(stream, version) for version in versions])
             assert str(stream) in str(misplaced.error)
 
@@ -330,7 +329,7 @@ class EventStoreContract(EventStoreTenancyContract):
             {"schema_version": 2**31},
         ]
         for fields in unusable:
-            with raises(EventStoreError):  # Raised by the constructor of StoredEvent.
+            with raises(InvalidOperationError):  # Raised by the constructor of StoredEvent.
                 await event_store.append(event(new_stream(), **{"version": 1, **fields}))
 
         stream = new_stream()
@@ -484,7 +483,7 @@ class EventStoreContract(EventStoreTenancyContract):
         assert {e.stream for e in first + rest} == {stream}
         assert await event_store.get_events_after(_get_last_position(rest)) == []
         for limit in (0, -1):
-            with raises(EventStoreError):
+            with raises(InvalidOperationError):
                 await event_store.get_events_after(start, limit)
 
     async def test_first_committed_event_follows_a_position(

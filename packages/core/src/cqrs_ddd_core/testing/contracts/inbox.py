@@ -8,7 +8,11 @@ from datetime import datetime, timedelta, timezone
 from itertools import count
 
 from ...ports import IInbox, InboxEntry, UnitOfWork
-from ...primitives.exceptions import DuplicateCommandError, InboxError, SerializationError
+from ...primitives.exceptions import (
+    DuplicateCommandError,
+    InvalidOperationError,
+    SerializationError,
+)
 from ..assertions import EXACT_JSON, UNSTORABLE_IDS, raises
 from ..faults import cancel_sweep
 from .tenancy import InboxTenancyContract
@@ -158,7 +162,7 @@ class InboxContract(InboxTenancyContract):
         self, inbox: IInbox
     ) -> None:
         message_id = _id()
-        with raises(InboxError):
+        with raises(InvalidOperationError):
             await inbox.store_outcome("billing", message_id, "done")
         await inbox.register("billing", message_id, "print")
         with raises(SerializationError):

@@ -12,7 +12,6 @@ from ...ports import ILeasedOutbox, OutboxBacklog, OutboxMessage, UnitOfWork
 from ...primitives.exceptions import (
     InvalidOperationError,
     LeaseLostError,
-    OutboxError,
     SerializationError,
 )
 from ..assertions import EXACT_JSON, UNSTORABLE_IDS, raises
@@ -179,10 +178,10 @@ class OutboxContract(OutboxTenancyContract):
         sent = message("k")
         await outbox.save_messages([sent])
 
-        with raises(OutboxError):
+        with raises(InvalidOperationError):
             await outbox.save_messages([message("k"), message("k", message_id=sent.message_id)])
         repeated = message("k")
-        with raises(OutboxError):
+        with raises(InvalidOperationError):
             await outbox.save_messages([repeated, repeated])
 
         assert len(await outbox.get_pending()) == 1
@@ -405,7 +404,7 @@ class OutboxContract(OutboxTenancyContract):
         assert [(p.message_id, p.error) for p in await outbox.list_dead_letters()] == [
             (poison.message_id, "poison")
         ]
-        with raises(OutboxError):
+        with raises(InvalidOperationError):
             await outbox.discard(later.message_id)
 
         await outbox.retry(poison.message_id)
@@ -420,7 +419,7 @@ class OutboxContract(OutboxTenancyContract):
         assert _ids(lease.messages) == _ids([later])
         assert await outbox.list_dead_letters() == []
         for absent in (poison.message_id, "never saved"):
-            with raises(OutboxError):
+            with raises(InvalidOperationError):
                 await outbox.retry(absent)
 
     async def test_backlog_of_an_outbox_without_unpublished_messages_is_empty(

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from cqrs_ddd_core import IInbox, InboxEntry, InboxError, UnitOfWork
+from cqrs_ddd_core import IInbox, InboxEntry, InboxError, InvalidOperationError, UnitOfWork
 from cqrs_ddd_core.spi.json_fidelity import encode_json
 from cqrs_ddd_core.spi.tenancy import get_row_tenant, get_visible_tenant
 
@@ -82,7 +82,7 @@ class SQLAlchemyInbox(IInbox):
         """Update the row of a registered message with its outcome, as JSON.
 
         Raises:
-            InboxError: the message is not registered.
+            InvalidOperationError: the message is not registered.
             SerializationError: JSON cannot represent the outcome without loss.
         """
         place = get_row_tenant("store an outcome"), consumer, message_id
@@ -96,7 +96,7 @@ class SQLAlchemyInbox(IInbox):
             stored = encoded.decode() if is_postgres(connection) else encoded
             value = None if outcome is None else stored
             if not await fetch(connection, sql.store_outcome, value, *place):
-                raise InboxError.not_registered(consumer, message_id)
+                raise InvalidOperationError.not_in_inbox(consumer, message_id)
 
     async def purge(self, registered_before: datetime, *, limit: int = 1000) -> int:
         """Delete at most ``limit`` messages registered earlier, the oldest first.

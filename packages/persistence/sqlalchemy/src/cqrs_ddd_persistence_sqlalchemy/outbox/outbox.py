@@ -52,7 +52,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         """Insert messages by one statement (on SQLite one for each 80 messages).
 
         Raises:
-            OutboxError: the id of a message is already saved.
+            InvalidOperationError: the id of a message is already saved.
         """
         tenant_id = tenancy.get_row_tenant("save messages")
         rows = [message_rows.to_row(message, tenant_id) for message in messages]
@@ -64,7 +64,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             for (message_id,) in saved:
                 missing.remove(message_id)
             if missing:
-                raise exceptions.OutboxError.already_saved(missing[0])
+                raise exceptions.InvalidOperationError.already_in_outbox(missing[0])
 
     async def get_pending(
         self, limit: int = 100, uow: UnitOfWork | None = None
@@ -245,7 +245,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         """Unblock the key of a dead letter and reset its count of tries.
 
         Raises:
-            OutboxError: the message is not a dead letter.
+            InvalidOperationError: the message is not a dead letter.
         """
         tenant_id = tenancy.get_row_tenant("retry a message")
         async with self._connections.new_transaction("retry a message") as new:
@@ -260,7 +260,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         """Unblock the key of a dead letter and delete the message.
 
         Raises:
-            OutboxError: the message is not a dead letter.
+            InvalidOperationError: the message is not a dead letter.
         """
         tenant_id = tenancy.get_row_tenant("discard a message")
         async with self._connections.new_transaction("discard a message") as new:
@@ -402,7 +402,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         is_dead = (leases.c.dead_letter_id == message_id) & (leases.c.tenant_id == tenant_id)
         result = await connection.execute(sa.delete(leases).where(is_dead))
         if not result.rowcount:
-            raise exceptions.OutboxError.not_dead_lettered(message_id)
+            raise exceptions.InvalidOperationError.not_dead_lettered(message_id)
 
     def _is_among(self, tenant_id: str, message_ids: Sequence[str]) -> sa.ColumnElement[bool]:
         outbox = self._outbox
