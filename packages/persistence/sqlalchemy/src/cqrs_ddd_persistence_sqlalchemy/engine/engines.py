@@ -18,7 +18,7 @@ from cqrs_ddd_core.primitives import exceptions
 from cqrs_ddd_core.primitives.exceptions import ConfigError, InvalidOperationError
 
 from .driver import is_postgres
-from .sqlite import configure_sqlite, is_configured, keep_connection
+from .sqlite import configure_sqlite, is_configured, is_in_memory, keep_connection
 
 POOL_SIZE = 20
 """Connections for the commands and queries of an application."""
@@ -182,7 +182,7 @@ def _ensure_supported(engine: AsyncEngine) -> None:
 
 def _create_engines(url: sa.URL) -> tuple[AsyncEngine, AsyncEngine]:
     """Create both engines; for a database in memory they are one engine with one connection."""
-    if _is_in_memory(url):
+    if is_in_memory(url):
         only = keep_connection(_create_engine(sa.make_url("sqlite+aiosqlite://"), pool_size=1))
         return only, only
     return _create_engine(url, POOL_SIZE), _create_engine(url, BACKGROUND_POOL_SIZE)
@@ -257,7 +257,3 @@ def _ensure_engine(database: object) -> AsyncEngine:
 
 def _describe(value: object) -> str:
     return repr(value) if isinstance(value, type) else f"an object of {type(value)!r}"
-
-
-def _is_in_memory(url: sa.URL) -> bool:
-    return not url.database or ":memory:" in url.database or url.query.get("mode") == "memory"

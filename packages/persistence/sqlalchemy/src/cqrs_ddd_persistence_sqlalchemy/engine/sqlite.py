@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +19,8 @@ from cqrs_ddd_core.primitives import exceptions
 from cqrs_ddd_core.primitives.exceptions import ConfigError, PersistenceError
 from cqrs_ddd_specifications import field_types, operators
 from cqrs_ddd_specifications.memory import documents, evaluator
+
+from .write_queue import QueueingConnection
 
 _OLDEST = (3, 35, 0)
 """First version that supports RETURNING."""
@@ -127,6 +129,12 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
         with suppress(asyncio.CancelledError, sa.exc.MissingGreenlet):
             connection.rollback()
 
+    def join_queue(dialect: object, entry: object, args: object, parameters: Any) -> None:
+        if not is_in_memory(engine.url):
+            opening = partial(QueueingConnection, busy_timeout=busy_timeout)
+            parameters.setdefault("factory", opening)
+
+    sa.event.listen(sync_engine, "do_connect", join_queue)
     sa.event.listen(sync_engine, "checkout", prepare)
     sa.event.listen(sync_engine, "invalidate", roll_back)
     sa.event.listen(sync_engine, "before_cursor_execute", lock)
@@ -151,6 +159,11 @@ def keep_connection(engine: AsyncEngine) -> AsyncEngine:
 def is_configured(engine: AsyncEngine) -> bool:
     """Return whether ``configure_sqlite`` has configured the engine."""
     return bool(engine.sync_engine.get_execution_options().get(_CONFIGURED))
+
+
+def is_in_memory(url: sa.URL) -> bool:
+    """Return whether the URL names a database in memory instead of a file."""
+    return not url.database or ":memory:" in url.database or url.query.get("mode") == "memory"
 
 
 def sqlite_version(engine: AsyncEngine) -> tuple[int, ...]:
