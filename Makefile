@@ -92,9 +92,15 @@ test-newest: $(UV) ## Run the tests on the newest installed Python.
 .PHONY: docs
 docs: export UV_PROJECT_ENVIRONMENT = .venvs/docs
 docs: $(UV) ## Build the documentation site into build/site (Python 3.11 or newer).
-	@$(UV) sync --frozen --quiet --no-default-groups --group docs --python '>=3.11'
-	@rm -rf build/docs build/site && mkdir -p build && cp -R docs build/docs && cp docs/mkdocs.yml build
+	@$(UV) sync --frozen --quiet --group docs --python '>=3.11'
+	@rm -rf build/site && $(RUN) python -m tests.docs.site build/docs && cp docs/mkdocs.yml build
 	$(RUN) zensical build --config-file build/mkdocs.yml --clean
+
+.PHONY: test-site
+test-site: export UV_PROJECT_ENVIRONMENT = .venvs/docs
+test-site: ## Build the site, and test its reference, links and scripts, and its pages in Chromium.
+	@if [ -z "$(call find_python,'>=3.11')" ]; then echo "== no Python 3.11 or newer, site not tested"; exit 0; fi; \
+	$(MAKE) --no-print-directory docs && $(RUN) $(PYTEST) -q -n auto tests/site $(ARGS)
 
 .PHONY: operators
 operators: install ## Generate docs/reference/operators.md from the operator table.
@@ -152,7 +158,7 @@ demo: install ## Run the order system with a sample or a file: make demo ORDERS=
 	@PYTHONPATH=docs/examples $(RUN) python -m order_system $(ORDERS)
 
 .PHONY: check
-check: lint types layers test test-faults ## Run everything that must pass before a change is merged.
+check: lint types layers test test-faults test-site ## Run everything that must pass before a change is merged.
 	@$(MAKE) --no-print-directory test-lowest test-newest ARGS='$(QUICK)'
 
 .PHONY: build

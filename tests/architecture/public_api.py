@@ -46,7 +46,7 @@ def changes(kept: Sequence[str], names: Sequence[str]) -> list[str]:
 
 
 def reference_pages() -> str:
-    pages = (ROOT / "docs/reference").glob("*.md")
+    pages = (ROOT / "docs/reference").rglob("*.md")
     return "\n".join(page.read_text("utf-8") for page in pages if page.name != "glossary.md")
 
 

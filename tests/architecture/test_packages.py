@@ -21,7 +21,7 @@ DEPENDENCIES = {
     },
     "cqrs-ddd-redis": {"cqrs-ddd-core", "redis"},
 }
-README_LINES = 40
+README_LINES = 80
 
 each_package = pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import typing_extensions
 
     ID = typing_extensions.TypeVar("ID", bound="str | int | UUID", default=Any)
+    """Type variable for the id of an aggregate."""
 else:
     # Not as a text, which pydantic would look up in the module of a subclass without brackets.
     ID = TypeVar("ID", bound=str | int | UUID)
