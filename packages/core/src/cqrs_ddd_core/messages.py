@@ -31,6 +31,16 @@ class Command(immutable.ImmutableModel, Generic[R]):
         command_id: unique id, a random UUID by default.
         correlation_id: id of the request; by default the id of the running request, else
             ``command_id``.
+
+    Example:
+        ```python
+        from cqrs_ddd_core import Command
+
+        class PlaceOrder(Command[int]):
+            customer: str
+
+        command = PlaceOrder(command_id="order-of-ann-1", customer="ann")
+        ```
     """
 
     model_config = pydantic.ConfigDict(extra="forbid")
@@ -50,6 +60,16 @@ class Query(immutable.ImmutableModel, Generic[R]):
         query_id: unique id, a random UUID by default.
         correlation_id: id of the request; by default the id of the running request, else
             ``query_id``.
+
+    Example:
+        ```python
+        from cqrs_ddd_core import Query
+
+        class CountOrders(Query[int]):
+            customer: str
+
+        query = CountOrders(customer="ann")
+        ```
     """
 
     model_config = pydantic.ConfigDict(extra="forbid")

@@ -14,10 +14,20 @@ class SpecificationBuilder:
 
     A method adds a condition or a group and returns the builder itself.
 
-    ::
+    Example:
+        ```python
+        from cqrs_ddd_specifications import SpecificationBuilder
 
-        SpecificationBuilder().where("status", "=", "open").or_group()
-            .where("total", ">", 100).where("customer.vip", "=", True).end_group().build()
+        wanted = (
+            SpecificationBuilder()
+            .where("status", "=", "open")
+            .or_group()
+            .where("total", ">", 100)
+            .where("customer.vip", "=", True)
+            .end_group()
+            .build()
+        )
+        ```
     """
 
     def __init__(self) -> None:

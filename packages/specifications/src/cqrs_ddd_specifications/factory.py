@@ -14,13 +14,20 @@ from .specification import Specification, TreeBuilder, to_tree
 class SpecificationFactory:
     """Converter of specifications to and from dicts and JSON.
 
-    ::
-
-        {"and": [{"attribute": "status", "operator": "=", "value": "open"}, ...]}
-
     Untrusted input is safe: it is rejected if it has unknown keys or operators, is too deep or too
     large, or names a field outside ``allowed_fields``. Values are checked later, when the types of
     their fields are known.
+
+    Example:
+        ```python
+        from cqrs_ddd_specifications import SpecificationFactory
+
+        written = {"and": [
+            {"attribute": "status", "operator": "=", "value": "open"},
+            {"attribute": "total", "operator": ">", "value": 100},
+        ]}
+        wanted = SpecificationFactory.from_dict(written, allowed_fields={"status", "total"})
+        ```
     """
 
     @staticmethod

@@ -154,5 +154,12 @@ def field(path: str) -> Field:
 
     Args:
         path: a name, or a dotted path such as ``"customer.city"``; each comparison validates it.
+
+    Example:
+        ```python
+        from cqrs_ddd_specifications import field
+
+        wanted = (field("total") > 100) & field("status").is_in(["open", "paid"])
+        ```
     """
     return Field(path)

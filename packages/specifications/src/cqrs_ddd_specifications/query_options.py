@@ -47,6 +47,13 @@ class QueryOptions(IQueryOptions[T_contra]):
 
     Raises:
         SpecificationError: an option is malformed, or ``ordering`` has too many attributes.
+
+    Example:
+        ```python
+        from cqrs_ddd_specifications import QueryOptions, field
+
+        options = QueryOptions(field("total") > 100, ordering=("-total", "id"), limit=20)
+        ```
     """
 
     specification: ISpecification[T_contra] | None = None

@@ -125,6 +125,15 @@ class AttributeSpecification(Specification):
         UnknownOperatorError: no portable operator has this spelling.
         SpecificationValueError: the value does not have the shape that the operator takes.
         SpecificationLimitError: the path or the value is too long.
+
+    Example:
+        ```python
+        from cqrs_ddd_specifications import AttributeSpecification
+
+        is_open = AttributeSpecification("status", "=", "open")
+        is_large = AttributeSpecification("total", ">", 100)
+        wanted = is_open & ~is_large
+        ```
     """
 
     attribute: str

@@ -31,6 +31,16 @@ class ConflictRetryMiddleware(IMiddleware):
     Args:
         retry: number of attempts and pauses between them; by default at most 5 attempts.
         clock: waits between attempts; by default the system clock.
+
+    Example:
+        ```python
+        from cqrs_ddd_advanced_core import ConflictRetryMiddleware
+        from cqrs_ddd_core import Application, InMemoryBackend, standard_middlewares
+
+        app = Application(
+            InMemoryBackend(), middlewares=standard_middlewares(ConflictRetryMiddleware())
+        )
+        ```
     """
 
     placement: ClassVar[Placement] = Placement.OUTSIDE

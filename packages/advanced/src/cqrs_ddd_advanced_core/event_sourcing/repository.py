@@ -43,6 +43,31 @@ class EventSourcedRepository(
     Raises:
         ConfigError: two arguments exclude each other, an argument is a class instead of an object,
             or the class cannot have snapshots.
+
+    Example:
+        ```python
+        from cqrs_ddd_advanced_core import EventSourcedRepository
+        from cqrs_ddd_core import AggregateRoot, DomainEvent, InMemoryBackend
+
+        class Deposited(DomainEvent):
+            cents: int
+
+        class Account(AggregateRoot[str]):
+            cents: int = 0
+
+            def deposit(self, cents: int) -> None:
+                self.add_event(Deposited(cents=cents))
+
+            def apply_Deposited(self, event: Deposited) -> None:
+                self.cents += event.cents
+
+        accounts = EventSourcedRepository(Account)
+        async with InMemoryBackend().unit_of_work():
+            account = Account(id="a-1")
+            account.deposit(250)
+            await accounts.add(account)
+            assert (await accounts.get("a-1")).cents == 250
+        ```
     """
 
     def __init__(

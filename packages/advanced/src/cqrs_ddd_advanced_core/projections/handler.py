@@ -33,6 +33,22 @@ class ProjectionHandler:
     Raises:
         ProjectionError: the class has no collection or no methods, or an invalid name or
             version.
+
+    Example:
+        ```python
+        from cqrs_ddd_advanced_core import ProjectionHandler
+        from cqrs_ddd_core import DomainEvent
+
+        class Deposited(DomainEvent):
+            cents: int
+
+        class Deposits(ProjectionHandler):
+            collection = "deposits"
+            fields = {"cents": int}  # Fields that queries may use.
+
+            def apply_Deposited(self, event: Deposited, documents) -> None:
+                documents.upsert(event.event_id, {"cents": event.cents})
+        ```
     """
 
     collection: ClassVar[str] = ""

@@ -36,6 +36,25 @@ class Projections(IPositionWaiter, IInlineService):
     Raises:
         ConfigError: the worker has no option of this name.
         ProjectionError: an item is not a handler, such as the class of a handler.
+
+    Example:
+        ```python
+        from cqrs_ddd_advanced_core import ProjectionHandler, Projections
+        from cqrs_ddd_core import Application, DomainEvent, InMemoryBackend
+
+        class Deposited(DomainEvent):
+            cents: int
+
+        class Balances(ProjectionHandler):
+            collection = "balances"
+
+            def apply_Deposited(self, event: Deposited, documents) -> None:
+                balance = documents.get(event.aggregate_id) or {"cents": 0}
+                documents.upsert(event.aggregate_id, {"cents": balance["cents"] + event.cents})
+
+        projections = Projections([Balances()])
+        app = Application(InMemoryBackend(), services=[projections])
+        ```
     """
 
     def __init__(

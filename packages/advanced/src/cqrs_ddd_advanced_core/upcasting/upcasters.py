@@ -15,7 +15,20 @@ Payload = Mapping[str, Any]
 
 
 class EventUpcaster(IEventUpcaster):
-    """Upcaster of one event type from ``source_version`` to the next schema version."""
+    """Upcaster of one event type from ``source_version`` to the next schema version.
+
+    Example:
+        ```python
+        from cqrs_ddd_advanced_core import EventUpcaster
+
+        class CentsFromEuros(EventUpcaster):  # Version 1 had whole euros.
+            event_type = "Deposited"
+            source_version = 1
+
+            def upcast(self, payload: dict) -> dict:
+                return {"cents": payload["euros"] * 100}
+        ```
+    """
 
     event_type: ClassVar[str]
     source_version: ClassVar[int]

@@ -49,6 +49,21 @@ class MultitenantMixin(IRepository[T, ID], Generic[T, ID]):
             behind it is not limited.
         InvalidOperationError: the request has no tenant, the aggregate has another tenant, or a
             stored aggregate has lost its tenant.
+
+    Example:
+        ```python
+        from cqrs_ddd_core import AggregateRoot, MultitenantMixin
+        from cqrs_ddd_core.adapters.memory import InMemoryRepository
+
+        class Note(AggregateRoot[str]):
+            tenant_id: str = ""
+            text: str
+
+        class Notes(MultitenantMixin, InMemoryRepository[Note, str]):
+            pass
+
+        notes = Notes(Note)
+        ```
     """
 
     tenant_free_methods: ClassVar[frozenset[str]] = frozenset()

@@ -60,6 +60,24 @@ class Application(ICommandBus, IQueryBus):
     Raises:
         ConfigError: an argument is a class instead of an object, or two services have one name.
         MiddlewareError: a middleware cannot run, or not at its place in the order.
+
+    Example:
+        ```python
+        from cqrs_ddd_core import Application, Command, InMemoryBackend
+
+        class Greet(Command[str]):
+            name: str
+
+        app = Application(InMemoryBackend())
+
+        @app.command_handler
+        async def greet(command: Greet) -> str:
+            return f"Hello {command.name}"
+
+        async with app:
+            response = await app.send(Greet(name="Ann"))
+            assert response.result == "Hello Ann"
+        ```
     """
 
     def __init__(

@@ -17,10 +17,6 @@ _LIMIT = 1000
 class Retention(IService):
     """Service that deletes old messages from outbox and inbox, for all tenants.
 
-    ::
-
-        Application(backend, services=[Retention(inbox=timedelta(days=90))])
-
     It may run in several processes at once. Its name is ``retention``.
 
     Args:
@@ -32,6 +28,16 @@ class Retention(IService):
 
     Raises:
         ConfigError: a time is not positive.
+
+    Example:
+        ```python
+        from datetime import timedelta
+
+        from cqrs_ddd_core import Application, InMemoryBackend, Retention
+
+        retention = Retention(outbox=timedelta(days=7), inbox=timedelta(days=90))
+        app = Application(InMemoryBackend(), services=[retention])
+        ```
     """
 
     def __init__(

@@ -67,6 +67,23 @@ class Mediator(ICommandBus, IQueryBus):
     Raises:
         ConfigError: an argument is a class instead of an object, or an object instead of a factory.
         MiddlewareError: a middleware cannot run, or not at its place in the order.
+
+    Example:
+        ```python
+        from cqrs_ddd_core import HandlerRegistry, InMemoryBackend, Mediator, Query
+
+        class CountOrders(Query[int]):
+            customer: str
+
+        handlers = HandlerRegistry()
+
+        @handlers.query_handler
+        async def count_orders(query: CountOrders) -> int:
+            return 3
+
+        mediator = Mediator(handlers, uow_factory=InMemoryBackend().unit_of_work)
+        assert (await mediator.query(CountOrders(customer="ann"))).result == 3
+        ```
     """
 
     def __init__(

@@ -27,6 +27,20 @@ class HandlerRegistry:
 
     Raises:
         ConfigError: the resolver cannot be called.
+
+    Example:
+        ```python
+        from cqrs_ddd_core import HandlerRegistry, Query
+
+        class CountOrders(Query[int]):
+            customer: str
+
+        handlers = HandlerRegistry()
+
+        @handlers.query_handler
+        async def count_orders(query: CountOrders) -> int:
+            return 0
+        ```
     """
 
     def __init__(self, resolver: Resolver | None = None) -> None:

@@ -58,6 +58,27 @@ class AggregateRoot(named_arguments.NamedArguments, pydantic.BaseModel, Generic[
 
     Attributes:
         id: identity; ``MissingIdentityError`` is raised if it is missing, None or empty.
+
+    Example:
+        ```python
+        from cqrs_ddd_core import AggregateRoot, DomainEvent
+
+        class Switched(DomainEvent):
+            on: bool
+
+        class Lamp(AggregateRoot[str]):
+            on: bool = False
+
+            def switch(self) -> None:
+                self.add_event(Switched(on=not self.on))
+
+            def apply_Switched(self, event: Switched) -> None:
+                self.on = event.on
+
+        lamp = Lamp(id="desk")
+        lamp.switch()
+        assert lamp.on
+        ```
     """
 
     model_config = pydantic.ConfigDict(allow_inf_nan=False, hide_input_in_errors=True)

@@ -43,6 +43,17 @@ class DomainEvent(named_arguments.NamedArguments, immutable.ImmutableModel):
             request.
         causation_id: id of the message that caused the event; by default the message being handled.
         metadata: further facts as JSON values, such as tenant and user.
+
+    Example:
+        ```python
+        from cqrs_ddd_core import DomainEvent
+
+        class OrderPlaced(DomainEvent):
+            customer: str
+
+        event = OrderPlaced(customer="ann", metadata={"user": "bob"})
+        assert event.event_type == "OrderPlaced"
+        ```
     """
 
     event_type: ClassVar[str] = "DomainEvent"

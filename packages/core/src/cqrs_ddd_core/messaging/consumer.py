@@ -27,6 +27,19 @@ class InboxConsumer:
     Raises:
         ConfigError: ``uow_factory`` is not a factory.
         DuplicateCommandError: a message with the same id was handled with different content.
+
+    Example:
+        ```python
+        from cqrs_ddd_core import InMemoryBackend, InboxConsumer, OutboxMessage
+        from cqrs_ddd_core.adapters.memory import InMemoryMessageBus
+
+        async def send_mail(message: OutboxMessage) -> None:
+            print(message.event_type)
+
+        backend, bus = InMemoryBackend(), InMemoryMessageBus()
+        consumer = InboxConsumer("mails", send_mail, uow_factory=backend.unit_of_work)
+        await bus.subscribe("OrderPlaced", consumer)
+        ```
     """
 
     def __init__(

@@ -88,6 +88,17 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
         signal: wakes the relay before ``poll_interval`` has passed.
         clock: source of time; tests pass their own.
         relay_id: name of this relay in leases, a random id by default.
+
+    Example:
+        ```python
+        from cqrs_ddd_core import Application, InMemoryBackend, OutboxRelay
+        from cqrs_ddd_core.adapters.memory import InMemoryMessageBus
+
+        backend = InMemoryBackend()
+        relay = OutboxRelay(backend.background.outbox, InMemoryMessageBus(), batch=50)
+        async with relay:
+            ...  # Or pass it to Application(backend, relay=relay), which starts and stops it.
+        ```
     """
 
     def __init__(

@@ -42,6 +42,17 @@ class RoutingPublisher(IMessagePublisher):
 
     Raises:
         ConfigError: there is no publisher, or one of them is something else.
+
+    Example:
+        ```python
+        from cqrs_ddd_core import Application, InMemoryBackend, RoutingPublisher
+        from cqrs_ddd_core.adapters.memory import InMemoryMessageBus
+
+        orders, others = InMemoryMessageBus(), InMemoryMessageBus()
+        app = Application(
+            InMemoryBackend(), publisher=RoutingPublisher({"Order*": orders, "*": others})
+        )
+        ```
     """
 
     def __init__(self, publishers: Mapping[str, IMessagePublisher]) -> None:

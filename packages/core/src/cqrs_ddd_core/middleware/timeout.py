@@ -21,6 +21,15 @@ class TimeoutMiddleware(IMiddleware):
     Raises:
         ConfigError: the time limit is not positive.
         CommandTimeoutError: a command took longer and is not stored.
+
+    Example:
+        ```python
+        from cqrs_ddd_core import Application, InMemoryBackend, standard_middlewares
+        from cqrs_ddd_core.middleware import TimeoutMiddleware
+
+        middlewares = standard_middlewares(TimeoutMiddleware(5.0))
+        app = Application(InMemoryBackend(), middlewares=middlewares)
+        ```
     """
 
     placement: ClassVar[Placement] = Placement.INSIDE

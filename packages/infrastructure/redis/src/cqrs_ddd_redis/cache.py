@@ -52,6 +52,20 @@ class RedisCacheService(IVersionedCache):
     Raises:
         ConfigError: an argument is out of range, or ``client`` is not a client of
             ``redis.asyncio``.
+
+    Example:
+        ```python
+        import os
+
+        from redis.asyncio import Redis
+
+        from cqrs_ddd_redis import RedisCacheService
+
+        async with Redis.from_url(os.environ["REDIS_URL"]) as client:
+            cache = RedisCacheService(client, namespace="shop")
+            await cache.set("stock", {"K-7": 3}, ttl=60)
+            assert await cache.get("stock") == {"K-7": 3}
+        ```
     """
 
     def __init__(

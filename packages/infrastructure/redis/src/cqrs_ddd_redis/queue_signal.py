@@ -28,6 +28,21 @@ class RedisQueueSignal(IQueueSignal):
 
     Raises:
         ConfigError: ``client`` is not a client of ``redis.asyncio``.
+
+    Example:
+        ```python
+        import os
+
+        from redis.asyncio import Redis
+
+        from cqrs_ddd_redis import RedisQueueSignal
+
+        async with (
+            Redis.from_url(os.environ["REDIS_URL"]) as client,
+            RedisQueueSignal(client, namespace="shop") as signal,
+        ):
+            await signal.notify("outbox")
+        ```
     """
 
     def __init__(self, client: Redis, *, namespace: str, response_timeout: float = 1.0) -> None:

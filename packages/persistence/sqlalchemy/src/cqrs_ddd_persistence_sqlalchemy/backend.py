@@ -32,11 +32,6 @@ T = TypeVar("T", bound=AggregateRoot)
 class SQLAlchemyBackend(IBackend):
     """Backend on PostgreSQL with asyncpg, or on SQLite with aiosqlite.
 
-    ::
-
-        async with SQLAlchemyBackend("postgresql+asyncpg://user@host/shop") as backend:
-            orders = backend.repository(Order, OrderModel)
-
     For a URL it creates its engines, one of them for ``background``, and disposes of them when it
     is closed. Its tables are those of the toolkit and of the models of its repositories.
 
@@ -55,6 +50,17 @@ class SQLAlchemyBackend(IBackend):
     Raises:
         ConfigError: the URL is malformed, its driver is not supported or not installed, or an
             engine is not usable.
+
+    Example:
+        ```python
+        from cqrs_ddd_core import Application
+        from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyBackend
+
+        # On a server: "postgresql+asyncpg://user@host/shop"
+        backend = SQLAlchemyBackend("sqlite+aiosqlite://", create_schema=True)
+        async with Application(backend) as app:
+            assert (await app.health()).is_ready
+        ```
     """
 
     def __init__(

@@ -26,6 +26,20 @@ class InMemoryBackend(IBackend):
 
     It has no tables and no connections: opening and closing it do nothing, and the data remain
     until the object is deleted.
+
+    Example:
+        ```python
+        from cqrs_ddd_core import AggregateRoot, InMemoryBackend
+
+        class Note(AggregateRoot[str]):
+            text: str
+
+        backend = InMemoryBackend()
+        notes = backend.repository(Note)
+        async with backend.unit_of_work():
+            await notes.add(Note(id="n-1", text="Buy tea"))
+        assert (await notes.get("n-1")).text == "Buy tea"
+        ```
     """
 
     def __init__(self) -> None:

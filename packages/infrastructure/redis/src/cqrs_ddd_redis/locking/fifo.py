@@ -60,6 +60,20 @@ class FifoRedisLockStrategy(RedisLockStrategy):
     Raises:
         InvalidOperationError: ``heartbeat`` or ``response_timeout`` is not positive.
         ConfigError: ``client`` is not a client of ``redis.asyncio``.
+
+    Example:
+        ```python
+        import os
+
+        from redis.asyncio import Redis
+
+        from cqrs_ddd_redis import FifoRedisLockStrategy
+
+        async with Redis.from_url(os.environ["REDIS_URL"]) as client:
+            locks = FifoRedisLockStrategy(client, namespace="shop")
+            async with locks.hold("stock-taking", timeout=10, ttl=30) as lease:
+                assert lease.fencing_token > 0
+        ```
     """
 
     _kind = "fifo"

@@ -90,6 +90,22 @@ class RedlockLockStrategy(RedisLockStrategy):
         ConfigError: ``clients`` is one client, or one of them is not of ``redis.asyncio``.
 
     Source: https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/
+
+    Example:
+        ```python
+        import os
+
+        from redis.asyncio import Redis
+
+        from cqrs_ddd_redis import RedlockLockStrategy
+
+        urls = [os.environ["REDIS_URL"]]  # Three or five servers in production.
+        clients = [Redis.from_url(url) for url in urls]
+        locks = RedlockLockStrategy(clients, namespace="shop")
+        async with locks.hold("stock-taking", timeout=10, ttl=30):
+            ...
+        await clients[0].aclose()
+        ```
     """
 
     _kind = "redlock"

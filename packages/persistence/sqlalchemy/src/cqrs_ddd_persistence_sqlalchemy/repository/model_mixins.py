@@ -14,6 +14,23 @@ class VersionMixin:
     """Column of the stored version, by which a repository detects conflicts.
 
     A row that is inserted without a repository has version 1, the version of a first save.
+
+    Example:
+        ```python
+        from sqlalchemy import Text
+        from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+        from cqrs_ddd_persistence_sqlalchemy import VersionMixin
+
+        class Base(DeclarativeBase):
+            pass
+
+        class NoteModel(VersionMixin, Base):
+            __tablename__ = "notes"
+
+            id: Mapped[str] = mapped_column(Text, primary_key=True)
+            text: Mapped[str] = mapped_column(Text)
+        ```
     """
 
     version: Mapped[int] = mapped_column(sa.BigInteger, default=1, server_default="1")
