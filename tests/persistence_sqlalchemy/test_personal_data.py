@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import pytest
@@ -14,7 +15,13 @@ from pydantic import Field, TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from cqrs_ddd_advanced_core import ProjectionHandler, Projections
+from cqrs_ddd_advanced_core import (
+    AggregateSnapshots,
+    EventSourcedRepository,
+    FieldLevelMergeStrategy,
+    ProjectionHandler,
+    Projections,
+)
 from cqrs_ddd_core import (
     AggregateRoot,
     Application,
@@ -28,6 +35,7 @@ from cqrs_ddd_core.middleware import LoggingMiddleware
 from cqrs_ddd_core.ports import OutboxMessage, StoredEvent
 from cqrs_ddd_core.primitives.retry import FixedRetryPolicy
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyBackend, Tables, VersionMixin
+from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemySnapshotStore
 
 MARKER = "m4rk3r-of-a-person"
 
@@ -197,6 +205,37 @@ async def decode_an_unknown_payload(world: World) -> None:
     Patient.rehydrate("p-9", await world.backend.event_store.get_events("p-9"))
 
 
+async def load_an_unreadable_snapshot(world: World) -> None:
+    store = SQLAlchemySnapshotStore(world.backend.session_factory, tables=world.backend.tables)
+    patients = EventSourcedRepository(
+        Patient, event_store=world.backend.event_store, snapshot_store=store
+    )
+    async with world.backend.unit_of_work():
+        await patients.add(Patient.admit("p-1", MARKER))
+    state = {"id": "p-1", "name": [MARKER], "room": MARKER}
+    snapshots = AggregateSnapshots(Patient, store)
+    written = snapshots.create(Patient.rehydrate("p-1", await _read_events(world)))
+    assert written is not None
+    await store.save(replace(written, state=json.dumps(state).encode()))
+
+    assert await patients.get("p-1") is not None
+
+
+async def _read_events(world: World) -> Sequence[StoredEvent]:
+    return await world.backend.event_store.get_events("p-1")
+
+
+async def merge_two_changes_of_one_field(world: World) -> None:
+    sides = ({"name": f"{MARKER} {side}"} for side in ("before", "theirs", "mine"))
+    FieldLevelMergeStrategy().merge(*sides)
+
+
+async def append_a_version_that_is_taken(world: World) -> None:
+    await world.send("event")
+    (event,) = await _read_events(world)
+    await world.backend.event_store.append(replace(event, event_id="e-2"))
+
+
 FAILURES: list[Fail] = [
     _send("own error"),
     _send("validation"),
@@ -208,6 +247,9 @@ FAILURES: list[Fail] = [
     relay_to_a_failing_broker,
     project_by_a_failing_handler,
     decode_an_unknown_payload,
+    load_an_unreadable_snapshot,
+    merge_two_changes_of_one_field,
+    append_a_version_that_is_taken,
 ]
 
 
