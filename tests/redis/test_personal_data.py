@@ -60,7 +60,7 @@ async def store_a_value_that_json_cannot_hold(cache: RedisCacheService, client: 
 
 async def _replace_all(client: Redis, content: str) -> None:
     for key in await client.keys("*"):
-        if await client.type(key) == b"string" and MARKER.encode() in await client.get(key):
+        if await client.type(key) == b"string" and MARKER in str(await client.get(key)):
             await client.set(key, content)
 
 
