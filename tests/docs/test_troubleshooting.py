@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import re
 from collections import Counter
 from importlib import import_module
+from typing import Any
 
 import pytest
 
@@ -30,17 +32,17 @@ def find_error_classes() -> set[type[BaseException]]:
         if "testing" not in module and "exceptions" in module:
             import_module(module)
     exported = (getattr(root, name) for root in public_roots() for name in root.__all__)
-    errors = {each for each in exported if isinstance(each, type)} | _find_subclasses(CQRSDDDError)
+    found = {*_find_subclasses(CQRSDDDError), *filter(inspect.isclass, exported)}
     return {
         each
-        for each in errors
+        for each in found
         if issubclass(each, BaseException)
         and each.__module__ in modules
         and not each.__name__.startswith("_")
     }
 
 
-def _find_subclasses(root: type) -> set[type]:
+def _find_subclasses(root: type[Any]) -> set[type[Any]]:
     return {root}.union(*(_find_subclasses(each) for each in root.__subclasses__()))
 
 
