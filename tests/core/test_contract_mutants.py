@@ -685,6 +685,34 @@ class PurgesHandledMessages(InMemoryInbox):
         return await super().purge(registered_before + timedelta(days=1), limit=limit)
 
 
+class PurgesOpenTransactions(InMemoryInbox):
+    """Wrong variant: a purge deletes messages that no transaction has committed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._open_changes: list[Any] = []
+
+    def _get_changes(self, uow: InMemoryTransaction) -> Any:
+        changes = super()._get_changes(uow)
+        self._open_changes.append(changes)
+        return changes
+
+    async def purge(self, registered_before: datetime, *, limit: int = 1000) -> int:
+        found = sum(len(changes.rows) for changes in self._open_changes)
+        for changes in self._open_changes:
+            changes.discard()
+            changes.rows.clear()
+        return found + await super().purge(registered_before, limit=limit)
+
+
+class CountsNoPurgedMessages(InMemoryInbox):
+    """Wrong variant: a purge returns 0."""
+
+    async def purge(self, registered_before: datetime, *, limit: int = 1000) -> int:
+        await super().purge(registered_before, limit=limit)
+        return 0
+
+
 class PurgesInOneBatch(InMemoryInbox):
     """Wrong variant: ignores the limit of a batch."""
 
@@ -1020,6 +1048,11 @@ MUTANTS: Collection[Breaks] = (
     Breaks(
         PurgesHandledMessages,
         INBOX.test_inbox_purge_deletes_only_messages_registered_before_a_time,
+    ),
+    Breaks(PurgesOpenTransactions, INBOX.test_inbox_purge_keeps_a_message_of_an_open_transaction),
+    Breaks(
+        CountsNoPurgedMessages,
+        INBOX.test_purge_of_the_inbox_and_redeliveries_run_at_the_same_time,
     ),
     Breaks(PurgesInOneBatch, INBOX.test_inbox_purge_deletes_only_messages_registered_before_a_time),
     Breaks(FillsAnyway, CACHE.test_cache_drops_a_fill_that_raced_a_write_or_an_invalidation),

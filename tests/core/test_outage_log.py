@@ -119,6 +119,8 @@ async def test_loop_of_a_service_logs_an_outage_without_a_traceback(
         await failed.wait()
         await asyncio.sleep(0.01)
 
-    for line in _get_lines(caplog):
+    lines = _get_lines(caplog)
+    assert lines
+    for line in lines:
         assert line.startswith("a loop of Service ")
         assert line.endswith(": PersistenceError: down")

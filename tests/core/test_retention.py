@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -12,10 +13,10 @@ from cqrs_ddd_core import (
     ConfigError,
     InMemoryBackend,
     Retention,
-    ServiceState,
     request_context,
 )
 from cqrs_ddd_core.adapters.memory import FakeClock, InMemoryInbox, InMemoryOutboxStorage
+from cqrs_ddd_core.primitives.retry import FixedRetryPolicy
 from cqrs_ddd_core.testing.contracts.outbox import message
 
 DAY = 86400.0
@@ -75,21 +76,38 @@ async def test_retention_deletes_in_batches_until_no_old_row_is_left() -> None:
     assert limits == [1000, 1000, 1000]
 
 
-async def test_retention_continues_after_an_error_of_the_database() -> None:
+async def test_retention_continues_after_an_error_of_the_database(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     clock = FakeClock()
     backend = Backend(clock)
+    async with backend.unit_of_work() as uow:
+        await uow.inbox.register("billing", "m-1", "print")
+    failures: list[Exception] = []
+
+    class FailingOnce(InMemoryInbox):
+        async def purge(self, *arguments: Any, limit: int = 0) -> int:
+            if not failures:
+                failures.append(ConnectionError())
+                raise failures[0]
+            return await super().purge(*arguments, limit=limit)
+
+    backend.inbox.__class__ = FailingOnce
+    await clock.advance(2 * DAY)
     app = Application(
         backend, services=[Retention(outbox=timedelta(1), inbox=timedelta(1), clock=clock)]
     )
-
-    class Failing(InMemoryInbox):
-        async def purge(self, *_: Any, **__: Any) -> int:
-            raise ConnectionError
-
-    backend.inbox.__class__ = Failing
+    worker = app.services["retention"]
+    monkeypatch.setattr(type(worker), "restart_policy", FixedRetryPolicy(delay=0.0))
     async with app:
-        await clock.advance(1)
-        assert app.services["retention"].status.state is ServiceState.FAILING
+        for _ in range(100):
+            await asyncio.sleep(0.01)
+            if not backend.inbox._rows:
+                break
+        restarts = worker.status.restarts
+
+    assert not backend.inbox._rows
+    assert restarts == 1
 
 
 @pytest.mark.parametrize("wrong", ["outbox", "inbox"])

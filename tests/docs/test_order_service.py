@@ -42,7 +42,7 @@ from cqrs_ddd_core import (
     UnitOfWork,
     get_correlation_id,
 )
-from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork
+from cqrs_ddd_core.adapters.memory import FakeClock, InMemoryUnitOfWork
 from cqrs_ddd_core.messaging import OutboxRelay
 from cqrs_ddd_core.ports import IEventLog, get_current_uow
 from cqrs_ddd_core.ports.event_store import IEventStoreProvider
@@ -691,7 +691,7 @@ async def test_request_that_the_server_cancels_gets_a_problem_with_its_correlati
 async def test_outage_of_the_database_does_not_fill_the_log(
     postgres_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers, "outages", OutageLog(answers.logger))
+    monkeypatch.setattr(answers, "outages", OutageLog(answers.logger, clock=FakeClock()))
     url = await asyncio.to_thread(new_database, postgres_url)
     name = url.rpartition("/")[2]
     gone = [
@@ -708,7 +708,7 @@ async def test_outage_of_the_database_does_not_fill_the_log(
 
     assert {response.status_code for response in rejected} == {503}
     # A line of the application and one of the service, for each of two classes of errors.
-    assert len(caplog.records) <= 4
+    assert 1 <= len(caplog.records) <= 4
     assert not [each for each in caplog.records if each.exc_info or "\n" in each.getMessage()]
 
 

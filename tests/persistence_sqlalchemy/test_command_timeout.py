@@ -22,6 +22,8 @@ from cqrs_ddd_core import (
     classify_error,
     standard_middlewares,
 )
+from cqrs_ddd_core.primitives.exceptions import EventStoreError
+from cqrs_ddd_core.testing.contracts.event_store import event, new_stream
 from cqrs_ddd_core.testing.contracts.outbox import message
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyBackend, VersionMixin
 from cqrs_ddd_persistence_sqlalchemy.engine import Connections
@@ -94,7 +96,10 @@ async def test_locked_table_fails_its_own_commands_in_time_and_no_others(url: st
         # The connections are free again, although the table is still locked.
         answers = await asyncio.gather(*(app.send(Ping()) for _ in range(CONNECTIONS)))
         waiting = await other.scalar(
-            text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+            text(
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
         )
         await other.rollback()
         await app.send(FillJar(jar_id="j-100"))
@@ -136,3 +141,29 @@ async def _read(backend: SQLAlchemyBackend, statement: str) -> None:
     connections = Connections(backend.session_factory)
     async with connections.read_connection(None, "read") as connection:
         await connection.execute(text(statement))
+
+
+@pytest.mark.parametrize("appends", [True, False], ids=["append", "commit"])
+async def test_transaction_that_was_idle_for_too_long_is_not_stored(
+    url: str, appends: bool
+) -> None:
+    setting = "idle_in_transaction_session_timeout"
+    limited = create_async_engine(url, connect_args={"server_settings": {setting: "50ms"}})
+    backend = SQLAlchemyBackend(limited, create_schema=True)
+    await backend.create_schema()
+    stream = new_stream()
+
+    async def work() -> None:
+        async with backend.unit_of_work() as uow:
+            await uow.event_store.append(event(stream, 1))
+            await asyncio.sleep(0.3)
+            if appends:
+                await uow.event_store.append(event(stream, 2))
+
+    with pytest.raises(EventStoreError if appends else PersistenceError) as caught:
+        await work()
+    stored = await backend.event_store.get_events(stream.aggregate_id)
+    await limited.dispose()
+
+    assert classify_error(caught.value) is ErrorClass.TRANSIENT
+    assert stored == []

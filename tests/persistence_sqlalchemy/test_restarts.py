@@ -51,15 +51,16 @@ async def fill_pool(engine: AsyncEngine) -> None:
         await connection.close()
 
 
-async def end_connections(engine: AsyncEngine) -> None:
-    """End all connections of the database as a restart of the server does."""
+async def end_connections(engine: AsyncEngine) -> int:
+    """End all connections of the database as a restart of the server does; return their number."""
     url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
     connection = await asyncpg.connect(url)
     try:
-        await connection.execute(
+        ended = await connection.fetch(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
+        return len(ended)
     finally:
         await connection.close()
 
@@ -95,7 +96,7 @@ async def use_the_session(engine: AsyncEngine) -> None:
 async def test_restart_of_the_server_costs_one_failed_call(engine: AsyncEngine, call: Call) -> None:
     await call(engine)
     await fill_pool(engine)
-    await end_connections(engine)
+    assert await end_connections(engine) >= CONNECTIONS
     await asyncio.sleep(0.05)  # The driver notices the closed connections.
 
     failures = 0

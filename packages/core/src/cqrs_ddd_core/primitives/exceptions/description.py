@@ -72,18 +72,30 @@ def describe_error(error: BaseException) -> str:
 
 
 def describe_findings(error: pydantic.ValidationError) -> str:
-    """Return the path and the code of each finding, such as ``lines.0.price: missing``."""
+    """Return the path and the code of each finding, such as ``lines.*.price: missing``."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     shown = [f"{_describe_path(each['loc'])}: {each['type']}" for each in found[:_SHOWN_FINDINGS]]
     return ", ".join(shown + (["..."] if len(found) > _SHOWN_FINDINGS else []))
 
 
 def _describe_path(location: tuple[int | str, ...]) -> str:
-    """Return the dotted path of a finding; any key but a name is replaced by a star."""
-    parts = (
-        str(part) if isinstance(part, int) or part.isidentifier() else "*" for part in location
-    )
-    return ".".join(parts) or "all"
+    """Return the dotted path of a finding, with a star for each part but a declared field.
+
+    A path does not distinguish an index from the key of a dict, which may be personal.
+    """
+    return ".".join(str(part) if _is_field(part) else "*" for part in location) or "all"
+
+
+def _is_field(name: int | str) -> bool:
+    """Return whether a model of the process declares a field with this name or alias."""
+    pending = pydantic.BaseModel.__subclasses__()
+    while pending:
+        model = pending.pop()
+        pending += model.__subclasses__()
+        fields = getattr(model, "__pydantic_fields__", {})
+        if name in fields or any(name == field.validation_alias for field in fields.values()):
+            return True
+    return False
 
 
 def _iterate_causes(error: BaseException) -> Iterator[BaseException]:

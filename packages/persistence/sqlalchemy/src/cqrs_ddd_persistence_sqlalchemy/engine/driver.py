@@ -159,6 +159,14 @@ def share_transaction(connection: AsyncConnection) -> None:
         sync_connection.begin()
 
 
+def is_closed(connection: AsyncConnection) -> bool:
+    """Return whether a statement or the driver has noticed that the connection is lost."""
+    if connection.invalidated or not is_postgres(connection):
+        return connection.invalidated
+    is_lost: bool = get_driver(connection).is_closed()
+    return is_lost
+
+
 def ensure_connected(connection: AsyncConnection) -> None:
     """Raise an error if an earlier statement has lost the connection."""
     # SQLAlchemy would open another connection at its next use, and here outside of its greenlet.

@@ -260,7 +260,7 @@ class SQLAlchemyTransaction(UnitOfWork):
                 await driver.fetch(connection, "SELECT 1")
 
     async def _send_commit(self) -> None:
-        if self._connection is not None and self._connection.invalidated:
+        if self._connection is not None and driver.is_closed(self._connection):
             raise exceptions.PersistenceError(
                 "cannot commit: an earlier statement has lost the connection, so the server has "
                 "rolled back; retry the work in a new unit of work"
