@@ -1,4 +1,4 @@
-"""Contents of the wheels that users install: the code, its types and nothing else."""
+"""Contents of the archives that users install: the code, its types, the licence, nothing else."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import tarfile
 import venv
 import zipfile
 from collections.abc import Sequence
@@ -27,9 +28,10 @@ OF_THE_ENVIRONMENT = {"pip", "setuptools"}
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheels, each from its source distribution, and return the folder of both."""
     folder = tmp_path_factory.mktemp("wheels")
     uv = os.environ.get("UV") or shutil.which("uv") or str(ROOT / ".tools/bin/uv")
-    run([uv, "build", "--quiet", "--all-packages", "--wheel", "--out-dir", str(folder)])
+    run([uv, "build", "--quiet", "--all-packages", "--out-dir", str(folder)])
     return folder
 
 
@@ -58,6 +60,34 @@ def test_wheel_contains_the_package_and_its_types_only(package: Package, wheels:
     tops = {name.partition("/")[0] for name in names}
     assert tops == {package.import_name, metadata_name.partition("/")[0]}
     assert " @ " not in metadata, "a dependency is pinned to a place instead of a version range"
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
+def test_wheel_and_source_distribution_contain_the_licence(package: Package, wheels: Path) -> None:
+    licence = (ROOT / "LICENSE").read_bytes()
+    with zipfile.ZipFile(wheel_of(package, wheels)) as wheel:
+        (folder,) = {name.partition("/")[0] for name in wheel.namelist()} - {package.import_name}
+        assert wheel.read(f"{folder}/licenses/LICENSE") == licence
+        of_wheel = wheel.read(f"{folder}/METADATA").decode("utf-8").splitlines()
+    (source,) = wheels.glob(f"{package.import_name}-[0-9]*.tar.gz")
+    with tarfile.open(source) as archive:
+        folder = source.name.removesuffix(".tar.gz")
+        assert read_member(archive, f"{folder}/LICENSE") == licence
+        of_source = read_member(archive, f"{folder}/PKG-INFO").decode("utf-8").splitlines()
+
+    for metadata in (of_wheel, of_source):
+        assert {"License-Expression: MIT", "License-File: LICENSE"} <= {*metadata}
+
+
+def read_member(archive: tarfile.TarFile, name: str) -> bytes:
+    member = archive.extractfile(name)
+    assert member is not None
+    return member.read()
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
+def test_package_has_a_copy_of_the_licence(package: Package) -> None:
+    assert (package.folder / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
 
 
 @pytest.mark.full
