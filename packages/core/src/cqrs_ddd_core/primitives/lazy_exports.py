@@ -1,8 +1,9 @@
-"""Exports of a package root that are imported when they are first used."""
+"""Exports of a package root that are imported when they are first used, and their old names."""
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from types import ModuleType
 
@@ -41,6 +42,47 @@ def export_lazily(root: str, *modules: str) -> tuple[Callable[[str], object], Ca
         return sorted({*names, *import_module(root).__all__})
 
     return get_attribute, list_names
+
+
+def keep_old_names(
+    root: str,
+    renamed: Mapping[str, str],
+    *,
+    removed_in: str,
+    otherwise: Callable[[str], object] | None = None,
+) -> Callable[[str], object]:
+    """Return ``__getattr__`` of a module or package where renamed exports keep their old names.
+
+    ::
+
+        __getattr__, __dir__ = export_lazily(__name__, "domain")
+        __getattr__ = keep_old_names(
+            __name__, {"Basket": "Cart"}, removed_in="0.3", otherwise=__getattr__
+        )
+
+    Each use of an old name emits a `DeprecationWarning` at the line of the caller. The old names
+    are not in ``__all__``. Declare them for type checkers under ``if TYPE_CHECKING:``, as a
+    subclass or function with the decorator ``typing_extensions.deprecated``, so that they report
+    each use, too.
+
+    Args:
+        root: Name of the module that has the new names.
+        renamed: New name of each old name.
+        removed_in: Version that removes the old names.
+        otherwise: ``__getattr__`` that finds all other names.
+    """
+
+    def get_attribute(name: str) -> object:
+        if name in renamed:
+            new_name = f"{root}.{renamed[name]}"
+            message = f"{root}.{name} is now {new_name}; version {removed_in} removes the old name"
+            warnings.warn(message, DeprecationWarning, stacklevel=2)
+            return getattr(sys.modules[root], renamed[name])
+        if otherwise is not None:
+            return otherwise(name)
+        raise AttributeError(f"module {root!r} has no attribute {name!r}")
+
+    return get_attribute
 
 
 def _import(name: str) -> ModuleType:
