@@ -19,6 +19,9 @@ QUICK := tests/core tests/specifications \
 find_python = $(shell PYENV_VERSION="$$(pyenv versions --bare 2>/dev/null | paste -sd: -)" \
 	$(UV) python find --system --no-python-downloads $(1) 2>/dev/null)
 
+# Ends a target with an error unless variable $(1) is set; $(2) is an example of a value.
+require = @test -n "$($(1))" || { echo "make $@ needs $(1), for example: make $@ $(1)=$(2)" >&2; exit 2; }
+
 .PHONY: help
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -66,9 +69,18 @@ test-all: $(PYTHONS:%=test-py%) ## Run the tests on each installed Python from 3
 test-py%: $(UV)
 	@python="$(call find_python,$*)"; \
 	if [ -z "$$python" ]; then echo "== Python $*: not found, skipped"; exit 0; fi; \
-	echo "== Python $*: $$python"; \
-	export UV_PROJECT_ENVIRONMENT=.venvs/py$*; \
-	$(UV) sync --frozen --quiet --python "$$python" && $(RUN) $(PYTEST) $(WORKERS) $(ARGS)
+	echo "== Python $*$(SQLALCHEMY:%=, SQLAlchemy %): $$python"; \
+	export UV_PROJECT_ENVIRONMENT=.venvs/py$*$(SQLALCHEMY:%=-sqlalchemy%); \
+	$(UV) sync --frozen --quiet --python "$$python" && \
+	$(if $(SQLALCHEMY),$(UV) pip install --quiet --python "$$UV_PROJECT_ENVIRONMENT" "sqlalchemy==$(SQLALCHEMY).*" &&) \
+	$(RUN) $(PYTEST) $(WORKERS) $(ARGS)
+
+find-py%: $(UV)
+	@echo "$(call find_python,$*)"
+
+.PHONY: test-matrix
+test-matrix: install ## Run short tests on each installed version of .ci/matrix.json: make test-matrix ARGS=tests/core
+	@$(RUN) python -m tests.project.matrix $(or $(ARGS),$(QUICK))
 
 .PHONY: test-lowest
 test-lowest: $(UV) ## Run the tests with the oldest supported dependencies on the oldest installed Python.
@@ -165,6 +177,22 @@ check: lint types layers test test-faults test-site ## Run everything that must 
 build: $(UV) ## Build wheels and source distributions into dist.
 	$(UV) build --quiet --all-packages --out-dir dist
 	@ls dist
+
+.PHONY: changelog
+changelog: install ## Move the fragments of changelog.d into docs/changelog.md: make changelog VERSION=0.2.0
+	$(call require,VERSION,0.2.0)
+	$(RUN) towncrier build --yes --version "$(VERSION)"
+	$(RUN) python -m tests.docs.glossary
+
+.PHONY: release-check
+release-check: install ## Check versions and changelog before a tag: make release-check VERSION=0.2.0
+	$(call require,VERSION,0.2.0)
+	@$(RUN) python -m tests.project.release check "$(VERSION)"
+
+.PHONY: release-build
+release-build: install ## Build into dist with links to the project: make release-build URL=https://host/owner/name
+	$(call require,URL,https://host/owner/name)
+	@UV="$(UV)" $(RUN) python -m tests.project.release build "$(URL)"
 
 .PHONY: clean
 clean: ## Remove environments, tools, caches and build output.

@@ -21,7 +21,7 @@ from tests.architecture.packages import ROOT
 AREAS: Mapping[str, Sequence[str]] = {
     "code": ("packages/**/*.py", "docs/examples/**/*.py"),
     "tests": ("tests/**/*.py",),
-    "docs": ("docs/**/*.md", "packages/**/*.md", "README.md", "system-prompt.md"),
+    "docs": ("docs/**/*.md", "packages/**/*.md", "changelog.d/*.md", ".github/**/*.md", "*.md"),
 }
 
 RATES = {

@@ -16,6 +16,10 @@ else:
 ROOT = Path(__file__).parents[2]
 
 
+def read_toml(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text("utf-8"))
+
+
 @dataclass(frozen=True)
 class Package:
     folder: Path
@@ -28,7 +32,7 @@ class Package:
 
     def project(self) -> dict[str, Any]:
         """Return the project table of its pyproject.toml."""
-        table = tomllib.loads((self.folder / "pyproject.toml").read_text("utf-8"))["project"]
+        table = read_toml(self.folder / "pyproject.toml")["project"]
         assert isinstance(table, dict)
         return table
 
