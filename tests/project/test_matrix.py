@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
+import yaml
 from packaging.specifiers import SpecifierSet
 
 from tests.architecture.packages import PACKAGES, ROOT, Package
@@ -38,6 +39,14 @@ def test_matrix_has_the_python_versions_of_the_makefile() -> None:
     (line,) = re.findall(r"^PYTHONS := (.+)$", MAKEFILE, re.M)
 
     assert values("python") == line.split()
+
+
+@pytest.mark.parametrize(("workflow", "job"), [("ci", "check"), ("release", "build")])
+def test_workflow_installs_every_python_version_for_all_tests(workflow: str, job: str) -> None:
+    content = yaml.safe_load((ROOT / f".github/workflows/{workflow}.yml").read_text("utf-8"))
+    (setup,) = (step["with"] for step in content["jobs"][job]["steps"] if "python" in str(step))
+
+    assert setup["python-version"].split() == values("python")
 
 
 @each_package
