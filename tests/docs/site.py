@@ -25,6 +25,7 @@ _BLOCK = re.compile(r"(<!-- skip: next -->\n+)?^```python\n(.*?)^```$", re.DOTAL
 """Block of Python; the skipped ones are parts of an example."""
 _DOCS_LINK = re.compile(r"(\]\(|\]: )docs/")
 _FILE = re.compile(r"# ([\w/]+\.py)\n")
+_ROOT_PAGES = ("README.md", "system-prompt.md", "CONTRIBUTING.md", "SECURITY.md")
 _NO_TEXT = re.compile(r"```.*?```|^#.*?$|!?\[[^\]]*\](?:\([^)]*\)|\[[^\]]*\])", re.DOTALL | re.M)
 _SPAN = re.compile(r"(?<!`)`(\w+)`(?!`)")
 _NEEDS = {
@@ -42,8 +43,9 @@ def build(target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(DOCS, target, ignore=shutil.ignore_patterns("__pycache__", "mkdocs.yml"))
     (target / "index.md").rename(target / "pages.md")
-    for source, name in (("README.md", "index.md"), ("system-prompt.md", "system-prompt.md")):
+    for source in _ROOT_PAGES:
         text = (ROOT / source).read_text("utf-8").replace("docs/index.md", "pages.md")
+        name = "index.md" if source == "README.md" else source
         (target / name).write_text(_DOCS_LINK.sub(r"\1", text), "utf-8")
     names = find_references(PUBLIC_NAMES.read_text("utf-8").split())
     for page in sorted(target.rglob("*.md")):
