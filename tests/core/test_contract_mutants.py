@@ -53,6 +53,7 @@ from cqrs_ddd_core.primitives import storable
 from cqrs_ddd_core.primitives.exceptions import (
     AlreadyExistsError,
     DuplicateCommandError,
+    DuplicateEventError,
     LeaseLostError,
     MultipleResultsError,
     OptimisticConcurrencyError,
@@ -685,6 +686,17 @@ class PurgesHandledMessages(InMemoryInbox):
         return await super().purge(registered_before + timedelta(days=1), limit=limit)
 
 
+class ReportsIdsFirst(InMemoryEventStore):
+    """Wrong variant: a conflict is reported as a reused id, which no retry resolves."""
+
+    async def append_batch(self, events: list[StoredEvent]) -> None:
+        known = {each.event_id for each in await self.get_events_after(0)}
+        for each in events:
+            if each.event_id in known:
+                raise DuplicateEventError.already_stored(each.event_type, each.event_id)
+        await super().append_batch(events)
+
+
 class PurgesOpenTransactions(InMemoryInbox):
     """Wrong variant: a purge deletes messages that no transaction has committed."""
 
@@ -1048,6 +1060,11 @@ MUTANTS: Collection[Breaks] = (
     Breaks(
         PurgesHandledMessages,
         INBOX.test_inbox_purge_deletes_only_messages_registered_before_a_time,
+    ),
+    Breaks(
+        ReportsIdsFirst,
+        EVENTS.test_batch_with_a_reused_id_and_a_taken_version_is_a_conflict,
+        DuplicateEventError,
     ),
     Breaks(PurgesOpenTransactions, INBOX.test_inbox_purge_keeps_a_message_of_an_open_transaction),
     Breaks(

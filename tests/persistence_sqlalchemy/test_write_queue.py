@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sqlite3
 import threading
 import time
 import warnings
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork, configure_sqlite
-from cqrs_ddd_persistence_sqlalchemy.engine.write_queue import WriteQueue
+from cqrs_ddd_persistence_sqlalchemy.engine.write_queue import QueueingConnection, WriteQueue
 
 _SETTLED = 0.25
 """Seconds after which SQLite tries again only every 100 ms."""
@@ -142,6 +143,47 @@ def test_writer_abandoned_by_its_event_loop_does_not_block_the_next_one(tmp_path
         gc.collect()
 
     assert asyncio.run(write()) == ["next"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_forked_process_writes_although_its_parent_held_the_turn(tmp_path: Path) -> None:
+    database = str(tmp_path / "queue.db")
+    with closing(QueueingConnection(database, busy_timeout=1)) as parent:
+        parent.execute("CREATE TABLE rows (n TEXT)")
+        parent.execute("INSERT INTO rows VALUES ('parent')")
+        child = os.fork()
+        if child == 0:
+            is_free = WriteQueue.find(os.path.realpath(database)).acquire(0)
+            os._exit(0 if is_free else 1)
+        parent.commit()
+
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_turn_ends_with_every_way_to_end_a_transaction(tmp_path: Path) -> None:
+    database = str(tmp_path / "queue.db")
+    with closing(QueueingConnection(database, busy_timeout=1)) as connection:
+        queue = WriteQueue.find(os.path.realpath(database))
+        connection.execute("CREATE TABLE rows (n TEXT)")
+
+        def is_free() -> bool:
+            free = queue.acquire(0)
+            if free:
+                queue.release()
+            return free
+
+        for end in (
+            connection.commit,
+            connection.rollback,
+            lambda: connection.__exit__(None, None, None),
+            lambda: connection.execute("COMMIT"),
+            lambda: connection.execute("ROLLBACK"),
+            lambda: connection.cursor().executescript("SELECT 1"),
+        ):
+            connection.execute("INSERT INTO rows VALUES ('a')")
+            assert not is_free()
+            end()
+            assert is_free()
 
 
 def test_turn_that_comes_at_the_moment_of_the_timeout_is_not_lost(

@@ -249,6 +249,7 @@ class _AppendedEvents(ChangeSet):
         for event in events:
             if event.version == firsts[event.stream]:
                 self._ensure_later(event, self.find_version(_place_of(event)))
+        for event in events:
             event_id = (_tenant_of(event), event.event_id)
             if event_id in ids or event_id in self._ids or event_id in self._log.ids:
                 raise errors.DuplicateEventError.already_stored(event.event_type, event.event_id)

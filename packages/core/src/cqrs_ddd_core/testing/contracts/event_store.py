@@ -338,6 +338,18 @@ class EventStoreContract(EventStoreTenancyContract):
         (found,) = await event_store.get_events(stream.aggregate_id)
         assert _drop_position(found) == last
 
+    async def test_batch_with_a_reused_id_and_a_taken_version_is_a_conflict(
+        self, event_store: IEventLog
+    ) -> None:
+        one, two = new_stream(), new_stream()
+        stored = [event(one, 1), event(two, 1)]
+        await event_store.append_batch(stored)
+
+        with raises(OptimisticConcurrencyError):
+            await event_store.append_batch(
+                [event(new_stream(), 1, event_id=stored[0].event_id), event(two, 1)]
+            )
+
     async def test_reused_event_id_raises_duplicate_event_error(
         self, event_store: IEventLog
     ) -> None:

@@ -45,14 +45,15 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
     """Configure an SQLite engine of the application, and return it.
 
     Its connections use the write-ahead log, so that readers never wait, check foreign keys, and
-    wait up to ``busy_timeout`` seconds for another writer. A transaction takes the write lock at
+    wait up to ``busy_timeout`` seconds for the writers of this process, and then as long for those
+    of other processes. A transaction takes the write lock at
     its first change (``BEGIN IMMEDIATE``). Its earlier reads see the rows committed at their time,
     as on PostgreSQL, and never make a change fail. An engine created with
     ``pool_reset_on_return=None`` commits faster, since the pool does not roll back again.
 
     Args:
         engine: engine on SQLite, before its first connection.
-        busy_timeout: seconds to wait for another writer.
+        busy_timeout: seconds to wait for other writers, of this process and of others.
 
     Raises:
         ConfigError: the engine is on another database, SQLite is too old, or all transactions would

@@ -25,6 +25,17 @@ _queues: WeakValueDictionary[str, WriteQueue] = WeakValueDictionary()
 _lookup = threading.Lock()
 
 
+def _forget_queues() -> None:
+    """Start a forked process without queues: no thread there ends the turns of the parent."""
+    global _lookup
+    _lookup = threading.Lock()
+    _queues.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_queues)
+
+
 class WriteQueue:
     """First-in, first-out lock between threads."""
 
@@ -100,6 +111,11 @@ class QueueingConnection(sqlite3.Connection):
             self._has_turn = False
             self._queue.release()
 
+    def end_finished_turn(self) -> None:
+        """Let the next writer begin, unless the transaction is still open."""
+        if self._has_turn and not self.in_transaction:
+            self.end_turn()
+
     def cursor(self, factory: Any = None) -> Any:
         """Return a cursor whose statements begin and end turns."""
         return super().cursor(factory or _QueueingCursor)
@@ -117,16 +133,20 @@ class QueueingConnection(sqlite3.Connection):
         try:
             super().commit()
         finally:
-            if not self.in_transaction:
-                self.end_turn()
+            self.end_finished_turn()
 
     def rollback(self) -> None:
         """Roll back, and end the turn."""
         try:
             super().rollback()
         finally:
-            if not self.in_transaction:
-                self.end_turn()
+            self.end_finished_turn()
+
+    def __exit__(self, *failure: Any) -> Any:
+        try:
+            return super().__exit__(*failure)
+        finally:
+            self.end_finished_turn()
 
     def close(self) -> None:
         """Close the connection, and end the turn."""
@@ -150,6 +170,13 @@ class _QueueingCursor(sqlite3.Cursor):
     def executemany(self, statement: str, rows: Any, /) -> _QueueingCursor:
         return self._execute(super().executemany, statement, rows)
 
+    def executescript(self, script: str, /) -> _QueueingCursor:
+        try:
+            super().executescript(script)
+        finally:
+            self.connection.end_finished_turn()
+        return self
+
     def _execute(
         self, method: Callable[[str, Any], object], statement: str, parameters: Any
     ) -> _QueueingCursor:
@@ -159,6 +186,5 @@ class _QueueingCursor(sqlite3.Cursor):
         try:
             method(statement, parameters)
         finally:
-            if not connection.in_transaction:
-                connection.end_turn()
+            connection.end_finished_turn()
         return self

@@ -206,7 +206,7 @@ def _check_naive_datetime(value: object) -> str | None:
 
 
 def _check_date(value: object) -> str | None:
-    if type(value) is not date:
+    if not isinstance(value, date) or isinstance(value, datetime):
         return _expect("date", value)
     return _INFINITE if value in _INFINITE_DATES else None
 
