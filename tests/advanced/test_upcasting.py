@@ -21,6 +21,7 @@ from cqrs_ddd_core import AggregateRoot, DomainEvent, EventTypeRegistry, StoredE
 from cqrs_ddd_core.messaging import decode_event
 from cqrs_ddd_core.ports import OutboxMessage
 from cqrs_ddd_core.primitives.exceptions import (
+    ConcealedError,
     ErrorClass,
     SerializationError,
     UnknownTypeError,
@@ -197,7 +198,9 @@ def test_event_with_a_newer_schema_version_is_an_error() -> None:
 def test_upcaster_that_fails_or_returns_no_dict_is_named_in_the_error() -> None:
     with pytest.raises(UpcastingError, match="NameTheRecipient cannot upcast Dispatched") as caught:
         Shipment.event_registry.decode(make_stored(1, {"kilos": 2}))
-    assert isinstance(caught.value.__cause__, KeyError)
+    cause = caught.value.__cause__
+    assert isinstance(cause, ConcealedError)
+    assert isinstance(cause.orig, KeyError)
 
     class NoneUpcaster(NameTheRecipient):
         def upcast(self, payload: Mapping[str, Any]) -> dict[str, Any]:

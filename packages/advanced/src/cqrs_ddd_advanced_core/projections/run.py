@@ -282,7 +282,8 @@ class ProjectionRun:
             self.pause = self._runtime.retry.get_backoff(tries)
             return
         del self._tries[item.position]
-        raise PoisonEventError.stopped_before(item.stored, self.collection, tries, error) from error
+        stopped = PoisonEventError.stopped_before(item.stored, self.collection, tries, error)
+        raise stopped from errors.ConcealedError(error)
 
 
 def ensure_usable_time(name: str, seconds: object) -> None:

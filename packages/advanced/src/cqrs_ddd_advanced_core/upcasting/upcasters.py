@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from cqrs_ddd_core import DomainEvent, IEventUpcaster
-from cqrs_ddd_core.primitives.exceptions import describe_error
+from cqrs_ddd_core.primitives.exceptions import ConcealedError, describe_error
 
 from ..exceptions import UpcasterChainError, UpcastingError
 
@@ -148,7 +148,7 @@ def _run(upcaster: IEventUpcaster, payload: Payload, stored: int, wanted: int) -
         stored_version=stored,
         class_version=wanted,
         step=upcaster.source_version,
-    ) from cause
+    ) from (None if cause is None else ConcealedError(cause))
 
 
 def _ensure_usable(upcaster: IEventUpcaster) -> None:
