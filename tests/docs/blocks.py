@@ -14,8 +14,8 @@ import asyncio
 import inspect
 import os
 import sys
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,6 +34,23 @@ SERVER = "server that the blocks of a document share"
 FOLDER = "folder that the files and commands of a document share"
 
 
+@contextmanager
+def without_events_of_tests() -> Iterator[None]:
+    """Hide the event classes of test modules, whose names a reader may use."""
+    hidden = [
+        (classes, path, classes.pop(path))
+        for classes in defined_events.values()
+        for path in list(classes)
+        if path.startswith("tests.")
+    ]
+    try:
+        yield
+    finally:
+        for classes, path, event in hidden:
+            classes[path] = event
+
+
+@without_events_of_tests()
 def run_block(example: Example) -> None:
     if file := FILE.match(example.parsed):
         _folder_of(example).write(file[1], example.parsed)
@@ -55,7 +72,7 @@ def run_block(example: Example) -> None:
         loop.run_until_complete(outcome)
 
 
-def _remove_events_of(module: ModuleType) -> None:
+def remove_events_of(module: ModuleType) -> None:
     """Let the next document define an event of the same name."""
     for by_path in defined_events.values():
         for path in [each for each in by_path if each.startswith(f"{module.__name__}.")]:
@@ -87,7 +104,7 @@ def close_document(namespace: dict[str, Any]) -> None:
     try:
         if module := namespace.pop(MODULE, None):
             sys.modules.pop(module.__name__, None)
-            _remove_events_of(module)
+            remove_events_of(module)
         if loop := namespace.pop(LOOP, None):
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.run_until_complete(loop.shutdown_default_executor())

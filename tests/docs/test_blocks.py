@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sybil import Document
 
+from cqrs_ddd_core import DomainEvent
 from cqrs_ddd_core.domain.events import default_event_registry
 from cqrs_ddd_core.primitives.exceptions import UnknownTypeError
 from tests.docs.blocks import ROOT, close_document, sybil
@@ -188,3 +189,19 @@ def test_closed_document_leaves_no_folder_module_or_event_class(run: Run, tmp_pa
     assert "kiosk.prices" not in sys.modules
     with pytest.raises(UnknownTypeError):
         default_event_registry.get("TeaSold")
+
+
+class Borrowed(DomainEvent):
+    """Event of a test with a name that the block below uses, too."""
+
+
+def test_block_may_name_its_event_like_the_event_of_a_test(run: Run) -> None:
+    run(
+        _fence(
+            "python",
+            "from cqrs_ddd_core import DomainEvent\n"
+            "from cqrs_ddd_core.domain.events import default_event_registry\n\n\n"
+            "class Borrowed(DomainEvent):\n    pass\n",
+            "assert default_event_registry.get('Borrowed') is Borrowed",
+        )
+    )

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from cqrs_ddd_core.domain.events import defined_events
 from tests.architecture.public_api import SNAPSHOT
+from tests.docs.blocks import remove_events_of, without_events_of_tests
 
 FIRST = {
     "cqrs_ddd_core": [
@@ -65,13 +65,12 @@ def test_every_class_that_a_user_meets_first_has_an_example() -> None:
 @pytest.fixture
 def module() -> Iterator[ModuleType]:
     """Module of the example, in a program without the events of other tests."""
-    module, others = ModuleType("example of a docstring"), dict(defined_events)
+    module = ModuleType("example of a docstring")
     sys.modules[module.__name__] = module
-    defined_events.clear()
-    yield module
+    with without_events_of_tests():
+        yield module
     del sys.modules[module.__name__]
-    defined_events.clear()
-    defined_events.update(others)
+    remove_events_of(module)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
