@@ -25,6 +25,8 @@ from .driver_errors import DriverError, raise_translated, sqlstate
 
 _isolation_levels: WeakKeyDictionary[sa.Engine, str] = WeakKeyDictionary()
 _autocommit_engines: WeakKeyDictionary[AsyncEngine, AsyncEngine] = WeakKeyDictionary()
+_CLOSE_TIMEOUT = 1.0
+"""Seconds that a cancelled reader waits until its connection is back in the pool."""
 _JSON = ("payload", "metadata")
 """Columns that take a text as JSON."""
 _LOCK_NOT_AVAILABLE = "55P03"
@@ -194,7 +196,12 @@ async def autocommit_connection(engine: AsyncEngine) -> AsyncIterator[AsyncConne
         yield connection
     finally:
         # The connection returns to the pool even if the caller is cancelled.
-        await asyncio.shield(asyncio.ensure_future(connection.close()))
+        closing = asyncio.ensure_future(connection.close())
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            await asyncio.wait({closing}, timeout=_CLOSE_TIMEOUT)
+            raise
 
 
 async def take_write_lock(connection: AsyncConnection) -> None:
