@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
-from cqrs_ddd_core.primitives.exceptions import ConfigError, InvalidOperationError
+from cqrs_ddd_core.primitives.exceptions import ConfigError, InvalidOperationError, LockingError
 from cqrs_ddd_core.testing.contracts.locking import FifoLockContract, LockContract
 from cqrs_ddd_redis import RedlockLockStrategy, driver
 from tests.redis.redlock_kit import NewLock, RedlockKit, Troubled
@@ -98,3 +100,25 @@ async def test_redlock_waits_fully_for_a_silent_server_that_the_majority_needs(
     await lock._servers.execute(lock._extend_script, ["door"], ["nobody", 1])
 
     assert not lock._servers._find_slow()
+
+
+async def test_error_that_the_application_handles_is_not_taken_for_one_of_a_server() -> None:
+    async def keep_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(keep_silent, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    clients = [Redis(port=port) for _ in range(3)]
+    lock = RedlockLockStrategy(clients, namespace="shop", response_timeout=0.1)
+    try:
+        raise ResponseError("WRONGTYPE of the application")
+    except ResponseError:
+        with pytest.raises(LockingError) as caught:
+            await lock.acquire("stock", timeout=0.5, ttl=5.0)
+    finally:
+        for client in clients:
+            await client.aclose()
+        server.close()
+
+    assert "of the application" not in str(caught.value)

@@ -144,7 +144,7 @@ async def execute_with_timeout(command: Coroutine[None, None, T], timeout: float
 
 async def _execute_in_task(command: Coroutine[None, None, T], timeout: float) -> T:
     """Run the command in a task: Python 3.10 does not count the cancellations of a task."""
-    task = asyncio.get_running_loop().create_task(command)
+    task = asyncio.get_running_loop().create_task(end_with_its_error(command, timeout))
     deadline = Deadline(task.cancel, timeout)
     try:
         await asyncio.wait({task})
@@ -153,10 +153,28 @@ async def _execute_in_task(command: Coroutine[None, None, T], timeout: float) ->
         raise cancelled
     finally:
         deadline.stop()
+    if (error := find_error(task, timeout)) is not None:
+        raise error
+    return task.result()
+
+
+async def end_with_its_error(command: Coroutine[None, None, T], timeout: float) -> T:
+    """Await a command in a task of its own, and replace its cancellation by an error.
+
+    Only inside the task is the context of the cancellation the error of redis-py; the caller may be
+    handling an error of the application.
+    """
     try:
-        return task.result()
+        return await command
     except asyncio.CancelledError as cancelled:
         raise build_timeout_error(cancelled, timeout) from None
+
+
+def find_error(task: asyncio.Task[T], timeout: float) -> BaseException | None:
+    """Return the error of a task that has ended, also if it was cancelled before its begin."""
+    if task.cancelled():
+        return asyncio.TimeoutError(f"no reply within {timeout} s")
+    return task.exception()
 
 
 def build_timeout_error(cancelled: asyncio.CancelledError, timeout: float) -> Exception:

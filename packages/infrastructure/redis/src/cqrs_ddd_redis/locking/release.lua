@@ -4,7 +4,7 @@
 local owner = ARGV[1]
 
 if KEYS[5] then
-  redis.call('SET', KEYS[5], '', 'PX', 10000)
+  redis.pcall('SET', KEYS[5], '', 'PX', 10000)
 end
 if redis.call('GET', lock) ~= owner then
   leave(owner)

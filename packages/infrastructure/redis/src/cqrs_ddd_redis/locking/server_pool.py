@@ -84,7 +84,12 @@ class ServerPool:
         if len(scripts) == 1:
             return await self._execute_on_one(scripts[0](keys, arguments))
         loop = asyncio.get_running_loop()
-        tasks = [loop.create_task(script(keys, arguments)) for script in scripts]
+        tasks = [
+            loop.create_task(
+                driver.end_with_its_error(script(keys, arguments), self._response_timeout)
+            )
+            for script in scripts
+        ]
         slow = self._find_slow()
         deadlines = [driver.Deadline(partial(_cancel, tasks), self._response_timeout)]
         if slow:
@@ -117,7 +122,7 @@ class ServerPool:
         values: list[int | None] = []
         failures: list[BaseException] = []
         for number, error in enumerate(
-            [_find_error(task, self._response_timeout) for task in tasks]
+            [driver.find_error(task, self._response_timeout) for task in tasks]
         ):
             if error is None:
                 values.append(tasks[number].result())
@@ -154,10 +159,3 @@ def _end_of_all(tasks: Sequence[asyncio.Task[int]]) -> asyncio.Future[None]:
     for task in tasks:
         task.add_done_callback(count_down)
     return end
-
-
-def _find_error(task: asyncio.Task[int], timeout: float) -> BaseException | None:
-    try:
-        return task.exception()
-    except asyncio.CancelledError as cancelled:
-        return driver.build_timeout_error(cancelled, timeout)
