@@ -50,7 +50,6 @@ def without_events_of_tests() -> Iterator[None]:
             classes[path] = event
 
 
-@without_events_of_tests()
 def run_block(example: Example) -> None:
     if file := FILE.match(example.parsed):
         _folder_of(example).write(file[1], example.parsed)
@@ -65,11 +64,12 @@ def run_block(example: Example) -> None:
     # A real module, since readers of annotations look up the module of a class in `sys.modules`.
     module = example.namespace.setdefault(MODULE, ModuleType(f"blocks of {example.path}"))
     sys.modules[module.__name__] = module
-    outcome = eval(code, vars(module))  # noqa: S307 - running the documentation is the purpose
-    if inspect.iscoroutine(outcome):
-        loop = example.namespace.get(LOOP) or asyncio.new_event_loop()
-        example.namespace[LOOP] = loop
-        loop.run_until_complete(outcome)
+    with without_events_of_tests():
+        outcome = eval(code, vars(module))  # noqa: S307 - running the documentation is the purpose
+        if inspect.iscoroutine(outcome):
+            loop = example.namespace.get(LOOP) or asyncio.new_event_loop()
+            example.namespace[LOOP] = loop
+            loop.run_until_complete(outcome)
 
 
 def remove_events_of(module: ModuleType) -> None:

@@ -147,16 +147,17 @@ async def _read(backend: SQLAlchemyBackend, statement: str) -> None:
 async def test_transaction_that_was_idle_for_too_long_is_not_stored(
     url: str, appends: bool
 ) -> None:
+    async with SQLAlchemyBackend(url, create_schema=True):
+        pass
     setting = "idle_in_transaction_session_timeout"
-    limited = create_async_engine(url, connect_args={"server_settings": {setting: "50ms"}})
-    backend = SQLAlchemyBackend(limited, create_schema=True)
-    await backend.create_schema()
+    limited = create_async_engine(url, connect_args={"server_settings": {setting: "200ms"}})
+    backend = SQLAlchemyBackend(limited)
     stream = new_stream()
 
     async def work() -> None:
         async with backend.unit_of_work() as uow:
             await uow.event_store.append(event(stream, 1))
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(1.0)
             if appends:
                 await uow.event_store.append(event(stream, 2))
 
