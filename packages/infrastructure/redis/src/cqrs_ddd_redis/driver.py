@@ -126,13 +126,14 @@ async def execute_with_timeout(command: Coroutine[None, None, T], timeout: float
     """
     if sys.version_info < (3, 11):
         return await _execute_in_task(command, timeout)
+    handled = sys.exc_info()[1]
     expiry = OwnCancellation()
     deadline = Deadline(expiry.cancel, timeout)
     try:
         reply = await command
     except asyncio.CancelledError as cancelled:
         if expiry.undo() and expiry.was_made:
-            raise build_timeout_error(cancelled, timeout) from None
+            raise build_timeout_error(cancelled, timeout, handled) from None
         raise
     finally:
         deadline.stop()
@@ -164,10 +165,11 @@ async def end_with_its_error(command: Coroutine[None, None, T], timeout: float) 
     Only inside the task is the context of the cancellation the error of redis-py; the caller may be
     handling an error of the application.
     """
+    handled = sys.exc_info()[1]
     try:
         return await command
     except asyncio.CancelledError as cancelled:
-        raise build_timeout_error(cancelled, timeout) from None
+        raise build_timeout_error(cancelled, timeout, handled) from None
 
 
 def find_error(task: asyncio.Task[T], timeout: float) -> BaseException | None:
@@ -177,13 +179,21 @@ def find_error(task: asyncio.Task[T], timeout: float) -> BaseException | None:
     return task.exception()
 
 
-def build_timeout_error(cancelled: asyncio.CancelledError, timeout: float) -> Exception:
+def build_timeout_error(
+    cancelled: asyncio.CancelledError, timeout: float, handled: BaseException | None
+) -> Exception:
     """Return the error of a command that was cancelled after ``timeout`` seconds.
 
     It is the error that redis-py was about to repeat, such as a rejected password, if there is one.
+
+    Args:
+        cancelled: cancellation of the command.
+        timeout: seconds after which the command was cancelled.
+        handled: error that the caller was handling before the command, which ends the search: a
+            client that raises its own cancellation gets that error as the context.
     """
     context: BaseException | None = cancelled
-    while context is not None:
+    while context is not None and context is not handled:
         if isinstance(context, (RedisError, OSError)):
             return context
         context = context.__context__
