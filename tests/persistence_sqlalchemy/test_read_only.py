@@ -16,7 +16,7 @@ from cqrs_ddd_core import HandlerRegistry, Mediator, Query, UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConfigError, EventStoreError, ReadOnlyError
 from cqrs_ddd_core.testing.faults import cancel_sweep
 from cqrs_ddd_core.unit_of_work import UnitOfWorkState
-from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork
+from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork, Tables
 from tests.persistence_sqlalchemy.conftest import SessionFactory
 
 
@@ -260,8 +260,11 @@ async def test_read_only_unit_of_work_needs_a_factory_on_an_engine(engine: Async
 
 
 async def test_failed_read_is_not_reported_as_a_rejected_write(
-    new_reader: Callable[[], SQLAlchemyUnitOfWork],
+    session_factory: SessionFactory,
 ) -> None:
+    absent = Tables(schema="absent")
     with pytest.raises(EventStoreError):
-        async with new_reader() as uow:
+        async with SQLAlchemyUnitOfWork(
+            session_factory=session_factory, tables=absent, read_only=True
+        ) as uow:
             await uow.event_store.get_events("a-1")
